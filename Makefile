@@ -1,0 +1,91 @@
+# Blackstart. `make` shows what there is to do; `make test` runs everything, as CI does.
+
+# Tools are pinned in tools/, built once into .bin and built again when their go.mod changes.
+BIN   := .bin
+OUT   := bin
+GO    ?= go
+MAKEFLAGS += --no-print-directory
+
+GOLANGCI_LINT := $(BIN)/golangci-lint
+BUF           := $(BIN)/buf
+PROTOC_GEN    := $(BIN)/protoc-gen-go $(BIN)/protoc-gen-go-grpc
+
+# What `make test` does, the quick and the telling first.
+TEST_STEPS := deps build unit generate-check lint race e2e
+
+# Packages with tests behind //go:build e2e. Some of them want root.
+E2E_PACKAGES = $(shell grep -rlE '^//go:build .*\be2e\b' --include='*_test.go' --exclude-dir=.bin --exclude-dir=.git . | xargs -r -n1 dirname | sort -u)
+# Packages that also run on Windows.
+WINDOWS_PACKAGES := ./cmd/blackstart-agent ./agent ./agent/health
+
+.DEFAULT_GOAL := help
+.PHONY: help build test deps unit race lint breaking generate generate-check bench e2e clean
+
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build both binaries into bin/, the agent for Windows too
+	@mkdir -p $(OUT)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(OUT)/blackstart ./cmd/blackstart
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(OUT)/blackstart-agent ./cmd/blackstart-agent
+	CGO_ENABLED=0 GOOS=windows $(GO) build -trimpath -ldflags='-s -w' -o $(OUT)/blackstart-agent.exe ./cmd/blackstart-agent
+
+test: ## Run everything: unit, race, lint, generate-check and e2e, with what they need installed
+	@begin=$$(date +%s); report=; \
+	for step in $(TEST_STEPS); do \
+		echo "==> $$step"; from=$$(date +%s); \
+		$(MAKE) $$step || { echo "make test: FAILED at $$step after $$(($$(date +%s) - begin)) s (passed:$${report:- nothing})"; exit 1; }; \
+		report="$$report $$step $$(($$(date +%s) - from))s"; \
+	done; \
+	echo "make test: passed in $$(($$(date +%s) - begin)) s:$$report"
+
+deps: ## Install what the tests with real components need (Debian, root)
+	@sh tools/install-test-deps.sh
+
+unit: ## Run the quick tests: no root, no network
+	$(GO) test ./...
+
+race: ## Run the quick tests under the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
+
+e2e: ## Run the end-to-end tests against real components
+	@test -n "$(E2E_PACKAGES)" || { echo "e2e: no test file with //go:build e2e was found, so nothing was proven end to end" >&2; exit 1; }
+	$(GO) test -tags e2e -count=1 -timeout 10m $(E2E_PACKAGES)
+
+lint: $(GOLANGCI_LINT) $(BUF) breaking ## Check code, architecture and proto
+	$(BUF) lint
+	$(BUF) format --exit-code --diff
+	$(GOLANGCI_LINT) run ./...
+	GOOS=windows CGO_ENABLED=0 $(GOLANGCI_LINT) run $(WINDOWS_PACKAGES)
+
+breaking: $(BUF) ## Check that the wire still understands older agents
+	@sh tools/breaking-check.sh
+
+generate: $(BUF) $(PROTOC_GEN) ## Write generated code anew
+	@sh tools/generate.sh
+
+generate-check: $(BUF) $(PROTOC_GEN) ## Fail when committed generated code is stale
+	@sh tools/generate-check.sh
+
+bench: ## Run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+clean: ## Remove what was built
+	rm -rf $(BIN) $(OUT)
+
+# The tools. They run here, whatever GOOS the caller asked for.
+TOOL_BUILD = GOOS= GOARCH= GOFLAGS=-mod=readonly GOWORK=off $(GO) build -trimpath -ldflags='-s -w' -o $(abspath $@)
+
+$(GOLANGCI_LINT): tools/lint/go.mod tools/lint/go.sum
+	@echo "building golangci-lint (once, about two minutes)"
+	@cd tools/lint && $(TOOL_BUILD) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(BUF): tools/go.mod tools/go.sum
+	@echo "building buf (once, about a minute)"
+	@cd tools && $(TOOL_BUILD) github.com/bufbuild/buf/cmd/buf
+
+$(BIN)/protoc-gen-go: tools/plugins/go.mod tools/plugins/go.sum
+	@cd tools/plugins && $(TOOL_BUILD) google.golang.org/protobuf/cmd/protoc-gen-go
+
+$(BIN)/protoc-gen-go-grpc: tools/plugins/go.mod tools/plugins/go.sum
+	@cd tools/plugins && $(TOOL_BUILD) google.golang.org/grpc/cmd/protoc-gen-go-grpc

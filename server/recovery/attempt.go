@@ -1,0 +1,237 @@
+package recovery
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// connectAllowance is added to a playbook's timeout for everything round the script: connecting, pushing, collecting.
+const connectAllowance = 3 * time.Minute
+
+// runnable holds the environments in which this version can run a script.
+var runnable = map[string]bool{EnvLinux: true, EnvRescueLinux: true}
+
+// rungProblem returns why a rung cannot be used with a playbook, or "".
+func rungProblem(p Playbook, r Rung) string {
+	switch {
+	case r.Kind != RungSSH:
+		return "it is a person's"
+	case r.Reboots && p.Reboot == RebootForbidden:
+		return "it restarts the host, which playbook " + p.Name + " forbids"
+	case !p.HasEnvironment(r.Environment):
+		return "playbook " + p.Name + " has no script for " + r.Environment
+	case !runnable[r.Environment]:
+		return "this version cannot run scripts in " + r.Environment
+	}
+	return ""
+}
+
+// nextRung is the first usable rung at or after i, or -1 when only people are left.
+func nextRung(p Playbook, h *Host, i int) int {
+	for ; i < len(h.Ladder); i++ {
+		if rungProblem(p, h.Ladder[i]) == "" {
+			return i
+		}
+	}
+	return -1
+}
+
+func (s *State) firstRung(h *HostState) int { return nextRung(s.Playbook, h.Host, 0) }
+
+// rungProblem lists why each rung from i on cannot be used.
+func (s *State) rungProblem(h *Host, i int) string { return ladderProblem(s.Playbook, h, i) }
+
+func ladderProblem(p Playbook, h *Host, i int) string {
+	var problems []string
+	for ; i < len(h.Ladder); i++ {
+		if r := h.Ladder[i]; r.Kind == RungSSH {
+			if problem := rungProblem(p, r); problem != "" {
+				problems = append(problems, r.Name+": "+problem)
+			}
+		}
+	}
+	if problems == nil {
+		return "no automatic rung is left"
+	}
+	return strings.Join(problems, "; ")
+}
+
+// finished judges a job's result.
+func (s *State) finished(in Finished, now time.Time) ([]Event, error) {
+	h := s.hosts[in.Host]
+	if h == nil {
+		return nil, notFound("job %q ended for host %q, which is not in the fleet", in.Job, in.Host)
+	}
+	if s.over() {
+		return nil, nil
+	}
+	if a := h.attempt(); a != nil && a.ID == in.Job && h.Phase == Attempting {
+		return []Event{s.attemptEnded(h, a, in, now)}, nil
+	}
+	for _, a := range h.Attempts {
+		if a.ID == in.Job {
+			return []Event{&AttemptEnded{Attempt: in.Job, Host: in.Host, Result: in.Result, Late: true, Rung: h.Rung,
+				Reason: "a late result: the attempt was over already; recorded, changes nothing"}}, nil
+		}
+	}
+	if h.Phase == Verifying && in.Job == h.askAt(s.soakOver(h, now)) {
+		return s.verifyEnded(h, in, now)
+	}
+	if strings.HasPrefix(in.Job, in.Host+"/") {
+		return nil, nil
+	}
+	return nil, notFound("job %q ended for %s, which never started it", in.Job, in.Host)
+}
+
+// verifyEnded judges what a JobVerify brought.
+func (s *State) verifyEnded(h *HostState, in Finished, now time.Time) ([]Event, error) {
+	v := in.Result.Sighting
+	if v == nil {
+		return []Event{s.proofFailed(h, "no facts could be fetched over SSH: "+why(in.Result.Detail, string(in.Result.Class)), now)}, nil
+	}
+	events, err := s.sighted(Sighted{Sighting: *v}, now)
+	if err == nil && len(events) == 0 {
+		events = []Event{s.proofFailed(h, s.proof(h, *v, now), now)}
+	}
+	return events, err
+}
+
+// attemptEnded decides what follows from a result. Policy follows the class.
+func (s *State) attemptEnded(h *HostState, a *Attempt, in Finished, now time.Time) Event {
+	r := in.Result
+	e := &AttemptEnded{Attempt: a.ID, Host: h.Host.Name, Result: r, Rung: h.Rung}
+	verify := func(reason string) {
+		e.Next, e.Until, e.Reason = Verifying, now.Add(s.Playbook.VerifyWithin), reason
+	}
+	what := string(r.Class) + note(firstOf(r.Signature, r.Detail))
+	switch r.Class {
+	case Succeeded:
+		verify("the script claims a repair; proof is awaited")
+	case NothingFound:
+		if v, ok := s.seen[h.Host.Name]; ok && s.looksWell(v) {
+			verify("the script found nothing and the agent shows good content; proof is awaited")
+		} else {
+			s.climb(h, e, what+": cured, never hit or the wrong place, and no agent shows health", now)
+		}
+	case Lost:
+		verify("the outcome is unknown; the script may have done its work, so proof is awaited")
+	case Cancelled:
+		e.Next, e.Reason = Waiting, "stopped before anything was started"
+	case AuthRefused, HostKeyMismatch:
+		e.Next, e.Reason = NeedsHands, what+": never retried by itself, a person must look"
+	case Failed:
+		s.again(h, e, what, false, now)
+	case Unreachable, TimedOut:
+		if in.Resumed && r.Class == Unreachable {
+			verify("it was under way when the coordinator stopped and cannot be reached now; proof is awaited")
+		} else {
+			s.again(h, e, what, true, now)
+		}
+	default:
+		e.Next, e.Reason = NeedsHands, fmt.Sprintf("unknown result class %q", r.Class)
+	}
+	return e
+}
+
+// looksWell reports whether a sighting shows a well host, whatever request it answers.
+func (s *State) looksWell(v Sighting) bool {
+	c, ok := v.content(s.Playbook.Digest)
+	healthy, _ := v.healthy()
+	return ok && v.Connected && healthy && contentProof(c) == ""
+}
+
+// again retries on the same rung while the policy allows it, with growing pauses where waiting can help, then climbs.
+// On the last automatic rung it goes on until the cap: a person is dearer than a pause.
+func (s *State) again(h *HostState, e *AttemptEnded, what string, backoff bool, now time.Time) {
+	p := s.policy()
+	last := backoff && nextRung(s.Playbook, h.Host, h.Rung+1) < 0
+	if h.tries >= p.TriesPerRung && !last {
+		s.climb(h, e, what, now)
+		return
+	}
+	if s.capped(h) {
+		e.Next, e.Reason = NeedsHands, fmt.Sprintf("%s; %s made, the cap", what, plural(len(h.Attempts)-h.base, "attempt"))
+		return
+	}
+	e.Next = Waiting
+	e.Reason = fmt.Sprintf("%s; try %d on rung %s follows", what, h.tries+1, rungName(h.Host, h.Rung))
+	if backoff {
+		pause := p.Backoff
+		for i := 1; i < h.tries && pause < p.BackoffMax; i++ {
+			pause *= 2
+		}
+		e.Until = now.Add(min(pause, p.BackoffMax))
+	}
+}
+
+// climb goes to the next rung, or to the hands board.
+func (s *State) climb(h *HostState, e *AttemptEnded, what string, now time.Time) {
+	e.Next, e.Rung, e.Reason = s.climbFrom(h, what)
+}
+
+func (s *State) climbFrom(h *HostState, what string) (Phase, int, string) {
+	if s.capped(h) {
+		return NeedsHands, h.Rung, fmt.Sprintf("%s; %s made, the cap", what, plural(len(h.Attempts)-h.base, "attempt"))
+	}
+	if next := nextRung(s.Playbook, h.Host, h.Rung+1); next >= 0 {
+		return Waiting, next, fmt.Sprintf("%s; rung %s follows", what, rungName(h.Host, next))
+	}
+	return NeedsHands, h.Rung, what + "; " + s.rungProblem(h.Host, h.Rung+1)
+}
+
+func (s *State) capped(h *HostState) bool { return len(h.Attempts)-h.base >= s.policy().MaxAttempts }
+
+// proofFailed sends a host whose claim was not proven to its next try.
+func (s *State) proofFailed(h *HostState, missing string, now time.Time) Event {
+	what := "no proof within " + s.Playbook.VerifyWithin.String() + ": " + missing
+	e := &ProofFailed{Host: h.Host.Name, Missing: missing, Rung: h.Rung}
+	if h.tries < s.policy().TriesPerRung && !s.capped(h) && h.lastRung() >= 0 {
+		e.Next, e.Reason = Waiting, fmt.Sprintf("%s; try %d on rung %s follows", what, h.tries+1, rungName(h.Host, h.Rung))
+		return e
+	}
+	if h.lastRung() < 0 {
+		e.Next, e.Reason = NeedsHands, what+"; the hand work needs another look"
+		return e
+	}
+	e.Next, e.Rung, e.Reason = s.climbFrom(h, what)
+	return e
+}
+
+// lastRung is the rung of the last attempt, or -1 for hand work or none.
+func (h *HostState) lastRung() int {
+	if n := len(h.Attempts); n > 0 {
+		return h.Attempts[n-1].Rung
+	}
+	return -1
+}
+
+func rungName(h *Host, i int) string {
+	if i >= 0 && i < len(h.Ladder) {
+		return h.Ladder[i].Name
+	}
+	return RungHands
+}
+
+func firstOf(list ...string) string {
+	for _, s := range list {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// sorted ranges over a map in the order of its keys: nothing that is decided may depend on a map's order.
+func sorted[V any](m map[string]V) iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			if !yield(k, m[k]) {
+				return
+			}
+		}
+	}
+}

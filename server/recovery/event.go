@@ -1,0 +1,318 @@
+package recovery
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Event is a fact that was decided. The set is sealed: eventTypes lists every kind.
+type Event interface{ Kind() string }
+
+// Entry is an event in its place in an incident's journal.
+type Entry struct {
+	Seq   uint64    // 1, 2, 3 … without a gap
+	At    time.Time // when it was decided, coordinator's clock
+	Actor string    // "engine", or "operator:NAME", "agent:HOST"
+	Event Event
+}
+
+// IncidentDeclared starts an incident and freezes what it is about.
+type IncidentDeclared struct {
+	Incident string    `json:"incident"`
+	Title    string    `json:"title"`
+	Began    time.Time `json:"began"` // when the outage began, as far as people know: RTO clocks start here
+	Playbook Playbook  `json:"playbook"`
+	Fleet    Fleet     `json:"fleet"`
+}
+
+// IncidentScoped says who is hit, with the evidence used.
+type IncidentScoped struct {
+	Hosts []HostScope `json:"hosts"`
+}
+
+// PlanProposed holds the order of recovery.
+type PlanProposed struct {
+	Plan Plan `json:"plan"`
+}
+
+// PlanApproved lets the first wave open.
+type PlanApproved struct {
+	Digest string `json:"digest"`
+}
+
+// WaveOpened fixes the wave's size and turns its limits into whole numbers.
+type WaveOpened struct {
+	Wave   int    `json:"wave"` // 1-based
+	Size   int    `json:"size"`
+	Need   int    `json:"need"` // hosts that must be proven
+	Limits Limits `json:"limits"`
+	Reason string `json:"reason"`
+}
+
+// WavePassed closes a wave's gate.
+type WavePassed struct {
+	Wave   int    `json:"wave"`
+	Reason string `json:"reason"`
+}
+
+// WaveHeld stops new attempts in a wave.
+type WaveHeld struct {
+	Wave    int    `json:"wave"`
+	Breaker string `json:"breaker"` // one of the Breaker constants
+	Reason  string `json:"reason"`
+}
+
+// WaveReleased lets a held wave go on; the failures named are accepted and count no more.
+type WaveReleased struct {
+	Wave     int       `json:"wave"`
+	Accepted []Failure `json:"accepted,omitempty"`
+	Reason   string    `json:"reason"`
+}
+
+// WaveApproved is a person's consent to open a wave.
+type WaveApproved struct {
+	Wave int `json:"wave"`
+}
+
+// AttemptStarted is the intent to act on a host; it is on disk before anything is sent.
+type AttemptStarted struct {
+	Attempt    Attempt `json:"attempt"`
+	BootBefore string  `json:"boot_before,omitempty"`
+	Canary     bool    `json:"canary,omitempty"`
+	Reason     string  `json:"reason"`
+}
+
+// AttemptEnded records a result and what follows from it.
+type AttemptEnded struct {
+	Attempt string    `json:"attempt"`
+	Host    string    `json:"host"`
+	Result  Result    `json:"result"`
+	Late    bool      `json:"late,omitempty"` // the attempt was over already: recorded, changes nothing
+	Next    Phase     `json:"next,omitempty"`
+	Rung    int       `json:"rung"`           // the rung that the next attempt uses
+	Until   time.Time `json:"until,omitzero"` // backoff or verification deadline
+	Reason  string    `json:"reason"`
+}
+
+// HostProven says that the proof is complete for the first time; the soak begins.
+type HostProven struct {
+	Host      string    `json:"host"`
+	Sighting  Sighting  `json:"sighting"`
+	SoakUntil time.Time `json:"soak_until"`
+	Reason    string    `json:"reason"`
+}
+
+// ProofFailed ends a verification without proof.
+type ProofFailed struct {
+	Host    string    `json:"host"`
+	Missing string    `json:"missing"` // what the proof lacked
+	Next    Phase     `json:"next"`
+	Rung    int       `json:"rung"`
+	Until   time.Time `json:"until,omitzero"`
+	Reason  string    `json:"reason"`
+}
+
+// HostRecovered says that the proof held through the soak.
+type HostRecovered struct {
+	Host   string `json:"host"`
+	Reason string `json:"reason"`
+	Debts  []Debt `json:"debts,omitempty"`
+}
+
+// HostRelapsed takes a host that had been proven or recovered back into work.
+type HostRelapsed struct {
+	Host   string `json:"host"`
+	Next   Phase  `json:"next"`
+	Rung   int    `json:"rung"`
+	Reason string `json:"reason"`
+}
+
+// HostNeedsHands puts a host on the hands board.
+type HostNeedsHands struct {
+	Host   string `json:"host"`
+	Reason string `json:"reason"`
+}
+
+// HostClaimed gives a host to a person; nobody else works on it until then.
+type HostClaimed struct {
+	Host  string    `json:"host"`
+	By    string    `json:"by"`
+	Until time.Time `json:"until,omitzero"` // zero gives the host back
+}
+
+// HandsFinished is a person's claim that the work is done; proof is awaited as after a script.
+type HandsFinished struct {
+	Host    string        `json:"host"`
+	By      string        `json:"by"`
+	Note    string        `json:"note,omitempty"`
+	Spent   time.Duration `json:"spent,omitempty"`
+	Until   time.Time     `json:"until"` // verification deadline
+	Attempt string        `json:"attempt"`
+}
+
+// HostSkipped takes a host out; HostReturned puts it back.
+type HostSkipped struct {
+	Host   string `json:"host"`
+	Reason string `json:"reason"`
+}
+
+// HostReturned puts a host back to work: after a skip, or because a person asked for another try.
+type HostReturned struct {
+	Host   string `json:"host"`
+	Rung   int    `json:"rung"`
+	Reason string `json:"reason"`
+}
+
+// HoldOverridden lifts one hold for one host, service or wave, on a person's word.
+type HoldOverridden struct {
+	Target string `json:"target"` // "host:NAME", "service:NAME" or "wave:N"
+	Reason string `json:"reason"`
+}
+
+// DebtCleared closes one debt of a host.
+type DebtCleared struct {
+	Host string `json:"host"`
+	Debt string `json:"debt"`
+	By   string `json:"by,omitempty"`
+	Note string `json:"note,omitempty"`
+}
+
+// AgentRefused records a connection that was not believed.
+type AgentRefused struct {
+	Host string `json:"host"`
+	Peer string `json:"peer"`
+	Why  string `json:"why"`
+}
+
+// IncidentPaused freezes every clock and starts nothing.
+type IncidentPaused struct {
+	Breaker string `json:"breaker,omitempty"` // empty: a person did it
+	Reason  string `json:"reason"`
+}
+
+// IncidentResumed lets the clocks run on; the failures named are accepted and count no more.
+type IncidentResumed struct {
+	Accepted []Failure `json:"accepted,omitempty"`
+	Reason   string    `json:"reason"`
+}
+
+// IncidentAborted ends the sending for good and says what becomes of each host.
+type IncidentAborted struct {
+	Reason string      `json:"reason"`
+	Fates  []AbortFate `json:"fates"`
+}
+
+// IncidentClosed is the last event of an incident.
+type IncidentClosed struct {
+	Outcome    string   `json:"outcome"` // one of the Outcome constants
+	Exceptions []string `json:"exceptions,omitempty"`
+	Reason     string   `json:"reason"`
+}
+
+// Failure is one host's failure, as counted by breakers and accepted by people.
+type Failure struct {
+	Host      string `json:"host"`
+	Attempt   string `json:"attempt,omitempty"`
+	Class     Class  `json:"class"`
+	Signature string `json:"signature,omitempty"`
+}
+
+// AbortFate is what an abort means for one host.
+type AbortFate struct {
+	Host string `json:"host"`
+	Rule string `json:"rule"` // "stays recovered", "ends by itself", "not started", "stays on the hands board"
+}
+
+// Limits are a wave's limits as whole numbers.
+type Limits struct {
+	Failed      int `json:"failed"`
+	Unreachable int `json:"unreachable"`
+	InFlight    int `json:"in_flight"`
+}
+
+var eventTypes = []func() Event{
+	func() Event { return &IncidentDeclared{} },
+	func() Event { return &IncidentScoped{} },
+	func() Event { return &PlanProposed{} },
+	func() Event { return &PlanApproved{} },
+	func() Event { return &WaveOpened{} },
+	func() Event { return &WavePassed{} },
+	func() Event { return &WaveHeld{} },
+	func() Event { return &WaveReleased{} },
+	func() Event { return &WaveApproved{} },
+	func() Event { return &AttemptStarted{} },
+	func() Event { return &AttemptEnded{} },
+	func() Event { return &HostProven{} },
+	func() Event { return &ProofFailed{} },
+	func() Event { return &HostRecovered{} },
+	func() Event { return &HostRelapsed{} },
+	func() Event { return &HostNeedsHands{} },
+	func() Event { return &HostClaimed{} },
+	func() Event { return &HandsFinished{} },
+	func() Event { return &HostSkipped{} },
+	func() Event { return &HostReturned{} },
+	func() Event { return &HoldOverridden{} },
+	func() Event { return &DebtCleared{} },
+	func() Event { return &AgentRefused{} },
+	func() Event { return &IncidentPaused{} },
+	func() Event { return &IncidentResumed{} },
+	func() Event { return &IncidentAborted{} },
+	func() Event { return &IncidentClosed{} },
+}
+
+// The kinds, as they stand in the journal. They never change.
+
+func (*IncidentDeclared) Kind() string { return "incident-declared" }
+func (*IncidentScoped) Kind() string   { return "incident-scoped" }
+func (*PlanProposed) Kind() string     { return "plan-proposed" }
+func (*PlanApproved) Kind() string     { return "plan-approved" }
+func (*WaveOpened) Kind() string       { return "wave-opened" }
+func (*WavePassed) Kind() string       { return "wave-passed" }
+func (*WaveHeld) Kind() string         { return "wave-held" }
+func (*WaveReleased) Kind() string     { return "wave-released" }
+func (*WaveApproved) Kind() string     { return "wave-approved" }
+func (*AttemptStarted) Kind() string   { return "attempt-started" }
+func (*AttemptEnded) Kind() string     { return "attempt-ended" }
+func (*HostProven) Kind() string       { return "host-proven" }
+func (*ProofFailed) Kind() string      { return "proof-failed" }
+func (*HostRecovered) Kind() string    { return "host-recovered" }
+func (*HostRelapsed) Kind() string     { return "host-relapsed" }
+func (*HostNeedsHands) Kind() string   { return "host-needs-hands" }
+func (*HostClaimed) Kind() string      { return "host-claimed" }
+func (*HandsFinished) Kind() string    { return "hands-finished" }
+func (*HostSkipped) Kind() string      { return "host-skipped" }
+func (*HostReturned) Kind() string     { return "host-returned" }
+func (*HoldOverridden) Kind() string   { return "hold-overridden" }
+func (*DebtCleared) Kind() string      { return "debt-cleared" }
+func (*AgentRefused) Kind() string     { return "agent-refused" }
+func (*IncidentPaused) Kind() string   { return "incident-paused" }
+func (*IncidentResumed) Kind() string  { return "incident-resumed" }
+func (*IncidentAborted) Kind() string  { return "incident-aborted" }
+func (*IncidentClosed) Kind() string   { return "incident-closed" }
+
+var newEvent = func() map[string]func() Event {
+	m := make(map[string]func() Event, len(eventTypes))
+	for _, f := range eventTypes {
+		m[f().Kind()] = f
+	}
+	return m
+}()
+
+// EncodeEvent returns an event's data as it stands in the journal.
+func EncodeEvent(e Event) ([]byte, error) { return json.Marshal(e) }
+
+// DecodeEvent reads what EncodeEvent wrote. An unknown kind is an error: a journal that this program does not understand
+// in full is not opened. Unknown fields of a known kind are ignored, so that kinds can grow.
+func DecodeEvent(kind string, data []byte) (Event, error) {
+	f, ok := newEvent[kind]
+	if !ok {
+		return nil, fmt.Errorf("unknown event kind %q: this journal was written by a newer Blackstart", kind)
+	}
+	e := f()
+	if err := json.NewDecoder(bytes.NewReader(data)).Decode(e); err != nil {
+		return nil, fmt.Errorf("event %s: %w", kind, err)
+	}
+	return e, nil
+}

@@ -1,0 +1,195 @@
+package recovery
+
+import "time"
+
+// State is an incident: the fold of its journal, plus the last sightings, which are not in it. Only Apply and See change it.
+type State struct {
+	ID       string
+	Title    string
+	Declared time.Time
+	Began    time.Time // of the outage
+	Seq      uint64    // of the last entry applied
+	Playbook Playbook
+	Fleet    Fleet
+	Plan     Plan
+	Approved bool
+	Waves    []*WaveState
+	Refusals []Refusal // the last maxRefusals
+
+	PausedAt time.Time // zero while running
+	Breaker  string    // what paused it, when it was no person
+	Reason   string    // of the last pause, abort or close
+	Aborted  bool
+	Closed   time.Time
+	Outcome  string
+
+	frozen    time.Duration // time spent in pauses that are over
+	hosts     map[string]*HostState
+	order     []*HostState // by name
+	services  map[string]*Service
+	members   map[string][]*HostState // service -> hosts
+	groups    map[string]*Group
+	grouped   map[string][]*HostState // group -> hosts
+	active    map[string]*HostState   // hosts with a job that ought to be running
+	seen      map[string]Sighting
+	upAt      map[string]time.Time // service -> since when
+	overrides map[string]string    // target -> reason
+	accepted  map[string]bool      // failures by Failure.key
+}
+
+// Refusal is a connection that was not believed.
+type Refusal struct {
+	At   time.Time
+	Host string
+	Peer string
+	Why  string
+}
+
+const maxRefusals = 200
+
+// WaveState is one wave of an incident.
+type WaveState struct {
+	N        int // 1-based
+	Tier     Tier
+	Hosts    []*HostState // planned ones, in starting order
+	Size     int          // fixed at opening
+	Need     int
+	Limits   Limits
+	OpenedAt time.Time
+	PassedAt time.Time
+	HeldBy   string // breaker
+	Reason   string // of the last change
+	Approved bool
+
+	recovered int
+	shareAt   time.Time // incident clock: since when enough hosts are recovered
+}
+
+// Status is a word for people: "closed", "open", "held" or "passed".
+func (w *WaveState) Status() string {
+	switch {
+	case w.HeldBy != "":
+		return "held"
+	case !w.PassedAt.IsZero():
+		return "passed"
+	case !w.OpenedAt.IsZero():
+		return "open"
+	}
+	return "closed"
+}
+
+// NewState returns an incident before its first entry.
+func NewState() *State {
+	return &State{
+		hosts: map[string]*HostState{}, services: map[string]*Service{}, members: map[string][]*HostState{},
+		groups: map[string]*Group{}, grouped: map[string][]*HostState{}, active: map[string]*HostState{},
+		seen: map[string]Sighting{}, upAt: map[string]time.Time{}, overrides: map[string]string{}, accepted: map[string]bool{},
+	}
+}
+
+// See records the newest sighting of a host. Sightings are not journaled; Decide(Sighted) says whether one moves its host.
+func (s *State) See(v Sighting) Sighting {
+	merged := s.seen[v.Host].Merge(v)
+	s.seen[v.Host] = merged
+	return merged
+}
+
+// Seen returns the newest sighting of a host.
+func (s *State) Seen(host string) (Sighting, bool) {
+	v, ok := s.seen[host]
+	return v, ok
+}
+
+// Host returns a host's state, or nil.
+func (s *State) Host(name string) *HostState { return s.hosts[name] }
+
+// Hosts returns every host, by name. The slice is the state's own.
+func (s *State) Hosts() []*HostState { return s.order }
+
+// Status is a word for people: "declared", "running", "paused", "settled", "aborting", or an outcome.
+func (s *State) Status() string {
+	switch {
+	case s.Outcome != "":
+		return s.Outcome
+	case s.Aborted:
+		return "aborting"
+	case !s.PausedAt.IsZero():
+		return "paused"
+	case !s.Approved:
+		return "declared"
+	case s.Settled():
+		return "settled"
+	}
+	return "running"
+}
+
+// Settled reports whether every wave has opened and no host is left for automatic work.
+func (s *State) Settled() bool {
+	if !s.Approved {
+		return false
+	}
+	for _, w := range s.Waves {
+		if w.OpenedAt.IsZero() && len(w.Hosts) > 0 {
+			return false
+		}
+	}
+	for _, h := range s.order {
+		if !h.settled() {
+			return false
+		}
+	}
+	return true
+}
+
+// over reports whether nothing may change any more.
+func (s *State) over() bool { return s.ID == "" || !s.Closed.IsZero() }
+
+// clock is the incident's own clock: it stands still while the incident is paused.
+func (s *State) clock(now time.Time) time.Time {
+	if !s.PausedAt.IsZero() && now.After(s.PausedAt) {
+		now = s.PausedAt
+	}
+	return now.Add(-s.frozen)
+}
+
+// Wall turns a time of the incident clock into one that a person can read, as things stand.
+func (s *State) wall(t time.Time) time.Time { return t.Add(s.frozen) }
+
+func (s *State) soakOver(h *HostState, now time.Time) bool {
+	return h.Phase == Verifying && !h.ProvenAt.IsZero() && !s.clock(now).Before(h.soakUntil)
+}
+
+func (s *State) policy() Policy { return s.Fleet.Policy.withDefaults() }
+
+// withDefaults fills what a fleet file left out.
+func (p Policy) withDefaults() Policy {
+	d := DefaultPolicy()
+	setInt(&p.MaxAttempts, d.MaxAttempts)
+	setInt(&p.MaxInFlight, d.MaxInFlight)
+	setInt(&p.TriesPerRung, d.TriesPerRung)
+	setInt(&p.MaxRelapses, d.MaxRelapses)
+	setInt(&p.SameSignature, d.SameSignature)
+	setInt(&p.MassSilence, d.MassSilence)
+	setDuration(&p.Backoff, d.Backoff)
+	setDuration(&p.BackoffMax, d.BackoffMax)
+	setDuration(&p.SilentAfter, d.SilentAfter)
+	if p.IncidentFailures == (Limit{}) {
+		p.IncidentFailures = d.IncidentFailures
+	}
+	return p
+}
+
+func setInt(v *int, d int) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+func setDuration(v *time.Duration, d time.Duration) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// key names a failure for acceptance.
+func (f Failure) key() string { return f.Host + "|" + f.Attempt + "|" + string(f.Class) }

@@ -1,0 +1,95 @@
+package recovery
+
+import "time"
+
+// Input is something that happened or was asked for, before it is judged. The set is sealed.
+type Input interface{ input() }
+
+// Declare asks for a new incident. The coordinator adds what it knows: the fleet, the playbook and the last sightings.
+type Declare struct {
+	Incident string
+	Title    string
+	Began    time.Time // zero means now
+	Fleet    Fleet
+	Playbook Playbook
+}
+
+// Approve consents to the plan (Wave 0, with its digest) or to opening a wave.
+type Approve struct {
+	Digest string
+	Wave   int
+}
+
+// Pause stops everything that has not started; Resume goes on, also with held waves (Wave 0: all of them) and with what
+// a breaker stopped. Resuming accepts the failures so far: only new ones hold again.
+type Pause struct{ Reason string }
+
+// Resume undoes a pause: see Pause.
+type Resume struct {
+	Wave   int
+	Reason string
+}
+
+// Abort ends the incident's sending for good.
+type Abort struct{ Reason string }
+
+// Close ends an incident that has nothing left to do.
+type Close struct{ Reason string }
+
+// Retry gives a host another try, on the rung named or on its first.
+type Retry struct{ Host, Rung, Reason string }
+
+// Skip takes a host out.
+type Skip struct{ Host, Reason string }
+
+// Override lifts a hold: Target is "host:NAME", "service:NAME" or "wave:N".
+type Override struct{ Target, Reason string }
+
+// Claim gives a host to a person for a time; a zero For gives it back.
+type Claim struct {
+	Host, By string
+	For      time.Duration
+}
+
+// HandsDone says that a person has worked on the host.
+type HandsDone struct {
+	Host, By, Note string
+	Spent          time.Duration
+}
+
+// ClearDebt closes a debt of a host.
+type ClearDebt struct{ Host, Debt, By, Note string }
+
+// Sighted brings what was heard of a host. The state has seen it already (State.See).
+type Sighted struct{ Sighting Sighting }
+
+// Refused brings a connection that the transport did not believe.
+type Refused struct{ Host, Peer, Why string }
+
+// Finished brings the result of a job.
+type Finished struct {
+	Job     string
+	Host    string
+	Result  Result
+	Resumed bool // the job was started by an earlier run of the coordinator
+}
+
+// Tick lets time act: deadlines, soaks, gates, breakers, and the start of whatever may start.
+type Tick struct{}
+
+func (Declare) input()   {}
+func (Approve) input()   {}
+func (Pause) input()     {}
+func (Resume) input()    {}
+func (Abort) input()     {}
+func (Close) input()     {}
+func (Retry) input()     {}
+func (Skip) input()      {}
+func (Override) input()  {}
+func (Claim) input()     {}
+func (HandsDone) input() {}
+func (ClearDebt) input() {}
+func (Sighted) input()   {}
+func (Refused) input()   {}
+func (Finished) input()  {}
+func (Tick) input()      {}

@@ -1,0 +1,55 @@
+package recovery
+
+import "time"
+
+// Class is the outcome of an attempt. Policy follows the class, never an error's text.
+type Class string
+
+// The classes.
+const (
+	Succeeded       Class = "succeeded"         // the script claims a repair: exit 0 and a result line
+	NothingFound    Class = "nothing-found"     // exit 10: cured, never hit, or the wrong place
+	Failed          Class = "failed"            // any other end of the script, with a signature
+	Unreachable     Class = "unreachable"       // no connection: nothing was started
+	AuthRefused     Class = "auth-refused"      // the host refuses our user or key: a person looks
+	HostKeyMismatch Class = "host-key-mismatch" // perhaps another machine: a person looks
+	TimedOut        Class = "timed-out"         // the deadline passed
+	Lost            Class = "lost"              // started, and its outcome cannot be learnt
+	Cancelled       Class = "cancelled"         // stopped by us before anything was started
+)
+
+// JobKind says what a job does on the host.
+type JobKind string
+
+// The kinds of job.
+const (
+	JobRepair JobKind = "repair" // run the playbook's script for the rung's environment
+	JobVerify JobKind = "verify" // gather proof over SSH from a host that has no agent
+)
+
+// Job is one thing that ought to be running now. The same ID always names the same work: a remedy that sees it again joins it.
+type Job struct {
+	ID         string        `json:"id"` // "HOST/n" for an attempt, "HOST/n/verify/k" for a proof
+	Incident   string        `json:"incident"`
+	Kind       JobKind       `json:"kind"`
+	Host       Host          `json:"host"`
+	Rung       Rung          `json:"rung"`
+	Playbook   string        `json:"playbook"`              // digest
+	Reboot     bool          `json:"reboot"`                // restart the host into its own system once the script's result is recorded
+	Timeout    time.Duration `json:"timeout"`               // for the whole job, queueing excluded
+	BootBefore string        `json:"boot_before,omitempty"` // JobVerify: facts of this boot are no answer yet
+}
+
+// Result is how a job ended.
+type Result struct {
+	Class     Class         `json:"class"`
+	Exit      int           `json:"exit,omitempty"`      // of the script, when it ended
+	Signature string        `json:"signature,omitempty"` // groups like failures: "exit 3: disk full"; never holds a host's name
+	Detail    string        `json:"detail,omitempty"`    // one sentence: what happened and what to do
+	Line      string        `json:"line,omitempty"`      // the script's machine-readable result line
+	Output    string        `json:"output,omitempty"`    // where the kept output is: a path below the data folder
+	Joined    bool          `json:"joined,omitempty"`    // the work had been started before by the same id
+	Rebooted  bool          `json:"rebooted,omitempty"`  // the restart was sent
+	Took      time.Duration `json:"took,omitempty"`
+	Sighting  *Sighting     `json:"sighting,omitempty"` // of a JobVerify
+}

@@ -1,0 +1,116 @@
+package recovery
+
+import "time"
+
+// Phase is where a host stands in an incident.
+type Phase string
+
+// The phases.
+const (
+	Waiting    Phase = "waiting"     // planned; Why tells what it waits for
+	Attempting Phase = "attempting"  // an attempt is under way
+	Verifying  Phase = "verifying"   // a success is claimed; proof or soak is awaited
+	Recovered  Phase = "recovered"   // proven and soaked
+	NeedsHands Phase = "needs-hands" // a person must go there
+	Skipped    Phase = "skipped"     // taken out by a person
+	NotHit     Phase = "not-hit"     // never part of the work
+)
+
+// Attempt is one try on one rung.
+type Attempt struct {
+	ID       string        `json:"id"` // "HOST/n"
+	Host     string        `json:"host"`
+	N        int           `json:"n"`
+	Rung     int           `json:"rung"` // index in the host's ladder
+	RungName string        `json:"rung_name"`
+	Playbook string        `json:"playbook"` // digest
+	Started  time.Time     `json:"started"`
+	Timeout  time.Duration `json:"timeout"`
+	Deadline time.Time     `json:"deadline"` // of the lease, on the incident clock: after it the attempt counts as timed-out
+	Ended    time.Time     `json:"ended,omitzero"`
+	Result   Result        `json:"result,omitzero"`
+}
+
+// Debt is one open matter of a host that came back.
+type Debt struct {
+	ID      string    `json:"id"`
+	What    string    `json:"what"`
+	Since   time.Time `json:"since,omitzero"`
+	Cleared time.Time `json:"cleared,omitzero"`
+	By      string    `json:"by,omitempty"`
+	Note    string    `json:"note,omitempty"`
+}
+
+// ScopeClass says how a host was hit.
+type ScopeClass string
+
+// The scope classes.
+const (
+	NeverHit   ScopeClass = "never-hit"        // up, and positively good
+	SelfHealed ScopeClass = "healed-by-itself" // was seen bad, is up and positively good now
+	Looping    ScopeClass = "looping"          // boots again and again, or up with bad content
+	Parked     ScopeClass = "parked"           // its last words were bad, then silence
+	Unknown    ScopeClass = "unknown"          // silent, no last words: neither failure nor success
+	OutOfScope ScopeClass = "out-of-scope"     // the playbook is not meant for it
+)
+
+// HostScope is the classification of one host with its evidence.
+type HostScope struct {
+	Host     string     `json:"host"`
+	Class    ScopeClass `json:"class"`
+	Evidence string     `json:"evidence"`
+	Planned  bool       `json:"planned"` // takes part in the waves
+	Sighting *Sighting  `json:"sighting,omitempty"`
+}
+
+// Plan is the order of recovery as a value.
+type Plan struct {
+	Digest   string        `json:"digest"`
+	Waves    []PlannedWave `json:"waves"`
+	Excluded []PlannedHost `json:"excluded,omitempty"` // with the reason why they are left alone
+}
+
+// PlannedWave is one tier's hosts in the order in which they may start.
+type PlannedWave struct {
+	Wave  int           `json:"wave"` // 1-based
+	Tier  string        `json:"tier"`
+	Title string        `json:"title,omitempty"`
+	Hosts []PlannedHost `json:"hosts"`
+}
+
+// PlannedHost says what will be done with a host and why.
+type PlannedHost struct {
+	Host     string `json:"host"`
+	Service  string `json:"service,omitempty"`
+	Method   Method `json:"method,omitempty"`
+	Rung     int    `json:"rung"` // index of the first usable rung; -1: none
+	RungName string `json:"rung_name,omitempty"`
+	Canary   bool   `json:"canary,omitempty"` // goes before the others of its wave and OS
+	Reason   string `json:"reason"`
+}
+
+// Method is how a host is made well.
+type Method string
+
+// The methods. Restore comes with restore points; until then NewPlan says where it would be allowed.
+const (
+	MethodRepair Method = "repair"
+	MethodHands  Method = "hands"
+)
+
+// Incident outcomes.
+const (
+	OutcomeClosed         = "closed"
+	OutcomeWithExceptions = "closed-with-exceptions"
+	OutcomeAborted        = "aborted"
+)
+
+// Breakers.
+const (
+	BreakerFailed      = "failed-limit"
+	BreakerUnreachable = "unreachable-limit"
+	BreakerIncident    = "incident-limit"
+	BreakerSignature   = "same-signature"
+	BreakerSilence     = "mass-silence"
+	BreakerBelowShare  = "below-share" // all settled, too few proven
+)

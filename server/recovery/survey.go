@@ -1,0 +1,181 @@
+package recovery
+
+import "time"
+
+// survey is one pass over all hosts: the counts that breakers, gates and the scheduler judge by. It is rebuilt for each
+// tick, so that nothing counted can drift from the state.
+type survey struct {
+	waves     []tally // by wave, index 0 is wave 1
+	slots     map[string]int
+	group     map[string]int // members being worked on and not yet proven
+	canaries  map[canaryKey]*ramp
+	councils  map[string]int // attempts under way
+	up        map[string]bool
+	upWhy     map[string]string
+	quiet     []*HostState // recovered hosts that have been silent for half of Policy.SilentAfter or longer
+	recovered int
+	failures  int // hosts with a failure that counts, over the whole incident
+	planned   int
+	inFlight  int // attempts under way and proofs awaited
+}
+
+// tally is one wave in numbers.
+type tally struct {
+	recovered, settled, inFlight int
+	failed, unreachable          int
+	critical                     string // a critical host that is not recovered yet
+	signatures                   map[string]int
+}
+
+// ramp is how far one canary group has come.
+type ramp struct {
+	recovered int // hosts recovered: at least one is a canary that lived
+	proven    int // hosts proven since the wave opened
+	unproven  int // hosts being worked on
+}
+
+// window is how many unproven hosts the ramp allows: 1, 2, 4 … as proofs come in.
+func (r *ramp) window() int { return max(1, r.proven) }
+
+func (s *State) survey(now time.Time) *survey {
+	sv := &survey{
+		waves: make([]tally, len(s.Waves)), slots: map[string]int{ResourceSSH: defaultSSHSlots}, group: map[string]int{},
+		canaries: map[canaryKey]*ramp{}, councils: map[string]int{}, up: map[string]bool{}, upWhy: map[string]string{},
+	}
+	for _, r := range s.Fleet.Resources {
+		sv.slots[r.Name] = r.Slots
+	}
+	half := s.policy().SilentAfter / 2
+	for _, h := range s.order {
+		s.count(sv, h, now, half)
+	}
+	for name, svc := range s.services {
+		sv.up[name], sv.upWhy[name] = s.serviceUp(svc)
+	}
+	return sv
+}
+
+const defaultSSHSlots = 32
+
+func (s *State) count(sv *survey, h *HostState, now time.Time, half time.Duration) {
+	if h.Wave < 1 || h.Phase == NotHit {
+		return
+	}
+	sv.planned++
+	t := &sv.waves[h.Wave-1]
+	r := sv.ramp(s.canaryKey(h))
+	if h.settled() {
+		t.settled++
+	}
+	if h.Phase != Recovered && h.Host.Critical && t.critical == "" {
+		t.critical = h.Host.Name
+	}
+	if h.working() {
+		r.unproven++
+		for _, g := range h.Host.Groups {
+			sv.group[g]++
+		}
+	}
+	switch h.Phase {
+	case Recovered:
+		sv.recovered++
+		t.recovered++
+		r.recovered++
+		r.proven++
+		if v, ok := s.seen[h.Host.Name]; ok && h.Host.Agent && !v.Connected && now.Sub(v.At) >= half {
+			sv.quiet = append(sv.quiet, h)
+		}
+	case Attempting:
+		sv.inFlight++
+		t.inFlight++
+		sv.take(h, 1)
+	case Verifying:
+		sv.inFlight++
+		t.inFlight++
+		if !h.ProvenAt.IsZero() {
+			r.proven++
+		}
+	}
+	if f := h.Failure; f != nil && !s.accepted[f.key()] {
+		sv.failures++
+		t.fail(f)
+	}
+}
+
+func (t *tally) fail(f *Failure) {
+	if f.Class == Unreachable {
+		t.unreachable++
+		return
+	}
+	t.failed++
+	if t.signatures == nil {
+		t.signatures = map[string]int{}
+	}
+	t.signatures[firstOf(f.Signature, string(f.Class))]++
+}
+
+func (sv *survey) ramp(k canaryKey) *ramp {
+	r := sv.canaries[k]
+	if r == nil {
+		r = &ramp{}
+		sv.canaries[k] = r
+	}
+	return r
+}
+
+// take books the slots of one attempt.
+func (sv *survey) take(h *HostState, n int) {
+	sv.slots[ResourceSSH] -= n
+	for _, r := range h.Host.Resources {
+		if r != ResourceSSH {
+			sv.slots[r] -= n
+		}
+	}
+	sv.councils[h.Host.Council] += n
+}
+
+// serviceUp reports whether a service serves: every critical host and enough of the others are up. It names the first
+// thing that is missing.
+func (s *State) serviceUp(svc *Service) (bool, string) {
+	if s.overrides["service:"+svc.Name] != "" {
+		return true, ""
+	}
+	hosts := s.members[svc.Name]
+	up := 0
+	for _, h := range hosts {
+		if h.Up() {
+			up++
+		} else if h.Host.Critical {
+			return false, "its critical host " + h.Host.Name + " is " + string(h.Phase)
+		}
+	}
+	percent := svc.UpPercent
+	if percent == 0 {
+		percent = 50
+	}
+	if need := ceilPercent(len(hosts), percent); up < need {
+		return false, plural(up, "host") + " of " + plural(need, "host") + " needed up"
+	}
+	return true, ""
+}
+
+// failures lists the failures that count now, of one wave or (0) of all.
+func (s *State) failures(wave int) []Failure {
+	var list []Failure
+	for _, h := range s.order {
+		if h.Failure != nil && (wave == 0 || h.Wave == wave) && !s.accepted[h.Failure.key()] {
+			list = append(list, *h.Failure)
+		}
+	}
+	return list
+}
+
+func ceilPercent(n, percent int) int { return (n*percent + 99) / 100 }
+
+// whole turns a limit into a whole number of hosts: a percentage is rounded down.
+func (l Limit) whole(size int) int {
+	if l.Percent {
+		return size * l.Count / 100
+	}
+	return l.Count
+}

@@ -1,0 +1,101 @@
+#!/bin/sh
+# Installs what the tests with real components need on a Debian machine: an SSH server and client with SFTP,
+# iproute2, python3, and a C compiler for the race detector. Safe to run again: says nothing when all is there.
+# It never starts or enables an SSH server of the system's own; the tests start theirs, on loopback.
+#
+# Without CI=true a missing tool is only said, and the tests that need it name what they left out.
+set -eu
+
+packages=''
+need() { # need PACKAGE COMMAND...: note the package unless one of the commands exists
+	package=$1
+	shift
+	for tool in "$@"; do
+		if command -v "$tool" >/dev/null 2>&1 || [ -x "$tool" ]; then
+			return
+		fi
+	done
+	packages="$packages $package"
+}
+
+fail() {
+	echo "install-test-deps: $1" >&2
+	if [ "${CI:-}" = true ]; then
+		exit 1
+	fi
+	echo "install-test-deps: going on without; under CI=true this would have failed" >&2
+	exit 0
+}
+
+need openssh-server /usr/sbin/sshd sshd
+need openssh-client ssh
+need openssh-sftp-server /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server /usr/libexec/sftp-server
+need iproute2 ip /usr/sbin/ip /sbin/ip
+need python3 python3
+need gcc cc gcc
+if command -v dpkg >/dev/null 2>&1 && [ ! -e /usr/include/stdlib.h ]; then
+	packages="$packages libc6-dev"
+fi
+
+# sshd run by root wants this folder, and /run is empty after a boot.
+if [ "$(id -u)" = 0 ] && [ ! -d /run/sshd ]; then
+	mkdir -p -m 0755 /run/sshd || true
+fi
+
+if [ -z "$packages" ]; then
+	exit 0
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+	fail "missing:$packages (Debian's names), and there is no apt-get here: install them by hand"
+fi
+if [ "$(id -u)" != 0 ]; then
+	fail "missing:$packages, and only root can install them: run 'sudo apt-get install$packages' or this script as root"
+fi
+
+log=$(mktemp)
+policy=/usr/sbin/policy-rc.d
+made_policy=
+tidy() {
+	rm -f "$log"
+	if [ -n "$made_policy" ]; then
+		rm -f "$policy"
+	fi
+}
+trap tidy EXIT
+trap 'exit 1' HUP INT TERM
+
+# Debian starts a service when it is installed, unless this file says 101: not allowed.
+if [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+	made_policy=yes
+fi
+
+install() {
+	# shellcheck disable=SC2086 # a list of words
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+		-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold $packages >>"$log" 2>&1
+}
+
+echo "install-test-deps: installing$packages"
+if ! install; then
+	if ! apt-get update -q -o DPkg::Lock::Timeout=300 >>"$log" 2>&1 || ! install; then
+		tail -n 30 "$log" >&2
+		fail "apt-get could not install$packages: its last lines are above"
+	fi
+fi
+
+# Not started is not enough: it must not come up at the next boot either.
+case " $packages " in
+*' openssh-server '*)
+	if command -v deb-systemd-helper >/dev/null 2>&1; then
+		for unit in ssh.service ssh.socket; do
+			deb-systemd-helper disable "$unit" >/dev/null 2>&1 || true
+		done
+	fi
+	if command -v update-rc.d >/dev/null 2>&1; then
+		update-rc.d ssh disable >/dev/null 2>&1 || true
+	fi
+	mkdir -p -m 0755 /run/sshd
+	;;
+esac
