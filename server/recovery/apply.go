@@ -1,13 +1,15 @@
 package recovery
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // Apply folds one entry into the state. It is total and decides nothing: an entry about something unknown changes nothing.
 func (s *State) Apply(e Entry) {
-	s.Seq = e.Seq
+	s.Seq, e.At = e.Seq, e.At.UTC().Round(0) // as it comes back from the journal
 	switch v := e.Event.(type) {
 	case *IncidentDeclared:
 		s.declare(v, e.At)
@@ -23,21 +25,17 @@ func (s *State) Apply(e Entry) {
 		}
 		s.Breaker, s.Reason = v.Breaker, v.Reason
 	case *IncidentResumed:
-		if !s.PausedAt.IsZero() {
-			s.frozen += e.At.Sub(s.PausedAt)
-		}
-		s.PausedAt, s.Breaker, s.Reason = time.Time{}, "", v.Reason
+		s.endPause(e.At)
+		s.Reason = v.Reason
 		s.accept(v.Accepted)
 	case *IncidentAborted:
+		s.endPause(e.At) // what is in flight must come to its end
 		s.Aborted, s.Reason = true, v.Reason
 	case *IncidentClosed:
 		s.Closed, s.Outcome, s.Reason = e.At, v.Outcome, v.Reason
 		s.active = map[string]*HostState{}
 	case *HoldOverridden:
-		s.overrides[v.Target] = v.Reason
-		if name, ok := strings.CutPrefix(v.Target, "host:"); ok && s.hosts[name] != nil {
-			s.hosts[name].overridden = true
-		}
+		s.applyOverride(v)
 	case *AgentRefused:
 		s.Refusals = append(s.Refusals, Refusal{e.At, v.Host, v.Peer, v.Why})
 		if len(s.Refusals) > maxRefusals {
@@ -51,6 +49,9 @@ func (s *State) Apply(e Entry) {
 }
 
 func (s *State) declare(v *IncidentDeclared, at time.Time) {
+	if s.ID != "" {
+		return
+	}
 	s.ID, s.Title, s.Declared, s.Began = v.Incident, v.Title, at, v.Began
 	s.Playbook, s.Fleet = v.Playbook, v.Fleet
 	wave := map[string]int{}
@@ -74,6 +75,7 @@ func (s *State) declare(v *IncidentDeclared, at time.Time) {
 			s.grouped[g] = append(s.grouped[g], h)
 		}
 	}
+	slices.SortFunc(s.order, func(x, y *HostState) int { return strings.Compare(x.Host.Name, y.Host.Name) })
 }
 
 func (s *State) applyScope(v *IncidentScoped, at time.Time) {
@@ -125,7 +127,7 @@ func (s *State) applyWave(e Event, at time.Time) {
 	case *WavePassed:
 		w := wave(v.Wave)
 		w.PassedAt, w.Reason = at, v.Reason
-		if w.HeldBy == BreakerBelowShare {
+		if w.HeldBy == BreakerBelowShare { // other breakers go on holding the wave's stragglers
 			w.HeldBy = ""
 		}
 	case *WaveHeld:
@@ -137,6 +139,27 @@ func (s *State) applyWave(e Event, at time.Time) {
 		s.accept(v.Accepted)
 	case *WaveApproved:
 		wave(v.Wave).Approved = true
+	}
+}
+
+func (s *State) applyOverride(v *HoldOverridden) {
+	s.overrides[v.Target] = v.Reason
+	kind, name, _ := strings.Cut(v.Target, ":")
+	switch kind {
+	case "host":
+		if h := s.hosts[name]; h != nil {
+			h.overridden = true
+		}
+	case "wave":
+		// It lifts one hold: the one that there is.
+		n, _ := strconv.Atoi(name)
+		switch {
+		case n < 1 || n > len(s.Waves):
+		case s.Waves[n-1].OpenedAt.IsZero():
+			s.Waves[n-1].forced = v.Reason
+		default:
+			s.Waves[n-1].waived = v.Reason
+		}
 	}
 }
 
@@ -154,163 +177,6 @@ func (w *WaveState) markShare(clock time.Time) {
 	case w.shareAt.IsZero():
 		w.shareAt = clock
 	}
-}
-
-func (s *State) applyHost(e Event, at time.Time) {
-	h := s.hosts[hostOf(e)]
-	if h == nil {
-		return
-	}
-	before, wasRecovered := h.Up(), h.Phase == Recovered
-	clock := s.clock(at)
-	switch v := e.(type) {
-	case *AttemptStarted:
-		h.Attempts = append(h.Attempts, v.Attempt)
-		h.bootBefore, h.wantBoot, h.proofs, h.ProvenAt = v.BootBefore, false, 0, time.Time{}
-		h.move(Attempting, v.Reason, at)
-		h.tries++
-	case *AttemptEnded:
-		s.applyEnded(h, v, at)
-	case *HostProven:
-		h.move(Verifying, v.Reason, at)
-		h.ProvenAt, h.provenBoot, h.soakUntil = at, v.Sighting.BootID, clock.Add(v.SoakUntil.Sub(at))
-		h.proofs++
-	case *ProofFailed:
-		h.move(v.Next, v.Reason, at)
-		h.fail(Failure{Host: v.Host, Attempt: h.proofBase(), Class: Failed, Signature: "no proof: " + v.Missing})
-		h.retryAt(v.Rung, v.Until, at, clock)
-	case *HostRecovered:
-		h.move(Recovered, v.Reason, at)
-		h.RecoveredAt, h.Failure, h.tries = at, nil, 0
-		if h.FirstBack.IsZero() {
-			h.FirstBack = at
-		}
-		for _, d := range v.Debts {
-			d.Since = at
-			h.Debts = append(h.Debts, d)
-		}
-	case *HostRelapsed:
-		h.move(v.Next, v.Reason, at)
-		h.Relapses++
-		h.ProvenAt, h.RecoveredAt, h.base = time.Time{}, time.Time{}, len(h.Attempts)
-		h.retryAt(v.Rung, time.Time{}, at, clock)
-		h.tries = 0
-	case *HostNeedsHands:
-		h.move(NeedsHands, v.Reason, at)
-	case *HostClaimed:
-		h.Owner, h.ownedUntil = v.By, time.Time{}
-		if v.Until.IsZero() {
-			h.Owner = ""
-		} else {
-			h.ownedUntil = clock.Add(v.Until.Sub(at))
-		}
-	case *HandsFinished:
-		h.Attempts = append(h.Attempts, Attempt{ID: v.Attempt, Host: v.Host, N: len(h.Attempts) + 1, Rung: -1, RungName: RungHands,
-			Playbook: s.Playbook.Digest, Started: at.Add(-v.Spent), Ended: at,
-			Result: Result{Class: Succeeded, Detail: "done by " + v.By + note(v.Note), Took: v.Spent}})
-		h.bootBefore, h.wantBoot, h.proofs, h.ProvenAt = "", true, 0, time.Time{}
-		h.move(Verifying, "work done by "+v.By+"; proof is awaited", at)
-		h.verifyBy, h.Owner = clock.Add(v.Until.Sub(at)), ""
-	case *HostSkipped:
-		h.move(Skipped, v.Reason, at)
-		h.Owner = ""
-	case *HostReturned:
-		h.move(Waiting, v.Reason, at)
-		h.retryAt(v.Rung, time.Time{}, at, clock)
-		h.tries, h.base, h.ProvenAt = 0, len(h.Attempts), time.Time{}
-		s.joinWave(h)
-	case *DebtCleared:
-		for i := range h.Debts {
-			if h.Debts[i].ID == v.Debt && h.Debts[i].Cleared.IsZero() {
-				h.Debts[i].Cleared, h.Debts[i].By, h.Debts[i].Note = at, v.By, v.Note
-			}
-		}
-	}
-	s.afterMove(h, before, wasRecovered, at)
-}
-
-// afterMove keeps what is counted in step with the host's phase.
-func (s *State) afterMove(h *HostState, wasUp, wasRecovered bool, at time.Time) {
-	if h.Phase == Attempting || h.Phase == Verifying && !h.Host.Agent {
-		s.active[h.Host.Name] = h
-	} else {
-		delete(s.active, h.Host.Name)
-	}
-	if wasUp != h.Up() {
-		s.refreshService(h.Host.Service, at)
-	}
-	if wasRecovered != (h.Phase == Recovered) && h.Wave > 0 {
-		w := s.Waves[h.Wave-1]
-		if wasRecovered {
-			w.recovered--
-		} else {
-			w.recovered++
-		}
-		w.markShare(s.clock(at))
-	}
-}
-
-func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
-	for i := range h.Attempts {
-		if a := &h.Attempts[i]; a.ID == v.Attempt && (a.Ended.IsZero() || v.Late) {
-			if a.Ended.IsZero() {
-				a.Ended = at
-			}
-			if !v.Late || a.Result.Class == TimedOut {
-				a.Result = v.Result
-			}
-		}
-	}
-	if v.Late {
-		return
-	}
-	h.move(v.Next, v.Reason, at)
-	clock := s.clock(at)
-	switch v.Next {
-	case Verifying:
-		h.verifyBy = clock.Add(v.Until.Sub(at))
-		h.wantBoot = v.Result.Class != NothingFound
-		if v.Result.Class == NothingFound {
-			h.bootBefore = ""
-		}
-	default:
-		if v.Result.Class != Cancelled {
-			h.fail(Failure{Host: v.Host, Attempt: v.Attempt, Class: v.Result.Class, Signature: v.Result.Signature})
-		}
-		h.retryAt(v.Rung, v.Until, at, clock)
-	}
-}
-
-func (h *HostState) move(p Phase, reason string, at time.Time) {
-	h.Phase, h.Reason, h.Since = p, reason, at
-}
-
-func (h *HostState) fail(f Failure) { h.Failure = &f }
-
-// retryAt sets the rung and the earliest time of the next attempt.
-func (h *HostState) retryAt(rung int, until, at, clock time.Time) {
-	if rung != h.Rung {
-		h.tries = 0
-	}
-	h.Rung, h.nextAt, h.ProvenAt = rung, time.Time{}, time.Time{}
-	if !until.IsZero() {
-		h.nextAt = clock.Add(until.Sub(at))
-	}
-}
-
-// joinWave adds a host to its wave that the plan had left out.
-func (s *State) joinWave(h *HostState) {
-	if h.Wave < 1 {
-		return
-	}
-	w := s.Waves[h.Wave-1]
-	for _, x := range w.Hosts {
-		if x == h {
-			return
-		}
-	}
-	h.Method = MethodRepair
-	w.Hosts = append(w.Hosts, h)
 }
 
 func (s *State) refreshServices(at time.Time) {

@@ -74,12 +74,15 @@ func (s *State) finished(in Finished, now time.Time) ([]Event, error) {
 	}
 	for _, a := range h.Attempts {
 		if a.ID == in.Job {
+			if a.late {
+				return nil, nil
+			}
 			return []Event{&AttemptEnded{Attempt: in.Job, Host: in.Host, Result: in.Result, Late: true, Rung: h.Rung,
 				Reason: "a late result: the attempt was over already; recorded, changes nothing"}}, nil
 		}
 	}
-	if h.Phase == Verifying && in.Job == h.askAt(s.soakOver(h, now)) {
-		return s.verifyEnded(h, in, now)
+	if h.Phase == Verifying && !h.Host.Agent && in.Job == h.askAt(s.soakOver(h, now)) {
+		return []Event{s.verifyEnded(h, in, now)}, nil
 	}
 	if strings.HasPrefix(in.Job, in.Host+"/") {
 		return nil, nil
@@ -87,22 +90,25 @@ func (s *State) finished(in Finished, now time.Time) ([]Event, error) {
 	return nil, notFound("job %q ended for %s, which never started it", in.Job, in.Host)
 }
 
-// verifyEnded judges what a JobVerify brought.
-func (s *State) verifyEnded(h *HostState, in Finished, now time.Time) ([]Event, error) {
-	v := in.Result.Sighting
-	if v == nil {
-		return []Event{s.proofFailed(h, "no facts could be fetched over SSH: "+why(in.Result.Detail, string(in.Result.Class)), now)}, nil
+// verifyEnded judges what a JobVerify brought. It speaks for itself, whatever else was heard of the host.
+func (s *State) verifyEnded(h *HostState, in Finished, now time.Time) Event {
+	if in.Result.Sighting == nil {
+		return s.proofFailed(h, "no facts could be fetched over SSH: "+why(in.Result.Detail, string(in.Result.Class)))
 	}
-	events, err := s.sighted(Sighted{Sighting: *v}, now)
-	if err == nil && len(events) == 0 {
-		events = []Event{s.proofFailed(h, s.proof(h, *v, now), now)}
+	v := *in.Result.Sighting
+	v.Host, v.Answers, v.Connected = in.Host, in.Job, true
+	if events := s.judge(h, v, now); len(events) > 0 {
+		return events[0]
 	}
-	return events, err
+	return s.proofFailed(h, s.proof(h, v, now))
 }
 
 // attemptEnded decides what follows from a result. Policy follows the class.
 func (s *State) attemptEnded(h *HostState, a *Attempt, in Finished, now time.Time) Event {
 	r := in.Result
+	if in.Resumed && r.Class == Unreachable {
+		r.Class = Lost // something had been started: perhaps the host restarts at this moment
+	}
 	e := &AttemptEnded{Attempt: a.ID, Host: h.Host.Name, Result: r, Rung: h.Rung}
 	verify := func(reason string) {
 		e.Next, e.Until, e.Reason = Verifying, now.Add(s.Playbook.VerifyWithin), reason
@@ -112,25 +118,29 @@ func (s *State) attemptEnded(h *HostState, a *Attempt, in Finished, now time.Tim
 	case Succeeded:
 		verify("the script claims a repair; proof is awaited")
 	case NothingFound:
-		if v, ok := s.seen[h.Host.Name]; ok && s.looksWell(v) {
+		v, seen := s.seen[h.Host.Name]
+		_, probes := ownSystem(h.Host)
+		switch {
+		case h.Host.Agent && seen && s.looksWell(v):
 			verify("the script found nothing and the agent shows good content; proof is awaited")
-		} else {
-			s.climb(h, e, what+": cured, never hit or the wrong place, and no agent shows health", now)
+		case !h.Host.Agent && probes:
+			verify("the script found nothing and there is no agent to ask; the probes over SSH will tell")
+		default:
+			s.climb(h, e, what+": cured, never hit or the wrong place, and no agent shows health")
 		}
 	case Lost:
 		verify("the outcome is unknown; the script may have done its work, so proof is awaited")
 	case Cancelled:
 		e.Next, e.Reason = Waiting, "stopped before anything was started"
+		if s.capped(h) {
+			e.Next, e.Reason = NeedsHands, e.Reason+"; "+s.capText(h)
+		}
 	case AuthRefused, HostKeyMismatch:
 		e.Next, e.Reason = NeedsHands, what+": never retried by itself, a person must look"
 	case Failed:
 		s.again(h, e, what, false, now)
 	case Unreachable, TimedOut:
-		if in.Resumed && r.Class == Unreachable {
-			verify("it was under way when the coordinator stopped and cannot be reached now; proof is awaited")
-		} else {
-			s.again(h, e, what, true, now)
-		}
+		s.again(h, e, what, true, now)
 	default:
 		e.Next, e.Reason = NeedsHands, fmt.Sprintf("unknown result class %q", r.Class)
 	}
@@ -150,11 +160,11 @@ func (s *State) again(h *HostState, e *AttemptEnded, what string, backoff bool, 
 	p := s.policy()
 	last := backoff && nextRung(s.Playbook, h.Host, h.Rung+1) < 0
 	if h.tries >= p.TriesPerRung && !last {
-		s.climb(h, e, what, now)
+		s.climb(h, e, what)
 		return
 	}
 	if s.capped(h) {
-		e.Next, e.Reason = NeedsHands, fmt.Sprintf("%s; %s made, the cap", what, plural(len(h.Attempts)-h.base, "attempt"))
+		e.Next, e.Reason = NeedsHands, what+"; "+s.capText(h)
 		return
 	}
 	e.Next = Waiting
@@ -169,13 +179,13 @@ func (s *State) again(h *HostState, e *AttemptEnded, what string, backoff bool, 
 }
 
 // climb goes to the next rung, or to the hands board.
-func (s *State) climb(h *HostState, e *AttemptEnded, what string, now time.Time) {
+func (s *State) climb(h *HostState, e *AttemptEnded, what string) {
 	e.Next, e.Rung, e.Reason = s.climbFrom(h, what)
 }
 
 func (s *State) climbFrom(h *HostState, what string) (Phase, int, string) {
 	if s.capped(h) {
-		return NeedsHands, h.Rung, fmt.Sprintf("%s; %s made, the cap", what, plural(len(h.Attempts)-h.base, "attempt"))
+		return NeedsHands, h.Rung, what + "; " + s.capText(h)
 	}
 	if next := nextRung(s.Playbook, h.Host, h.Rung+1); next >= 0 {
 		return Waiting, next, fmt.Sprintf("%s; rung %s follows", what, rungName(h.Host, next))
@@ -185,8 +195,15 @@ func (s *State) climbFrom(h *HostState, what string) (Phase, int, string) {
 
 func (s *State) capped(h *HostState) bool { return len(h.Attempts)-h.base >= s.policy().MaxAttempts }
 
+func (s *State) capText(h *HostState) string {
+	return plural(len(h.Attempts)-h.base, "attempt") + " made, the cap"
+}
+
 // proofFailed sends a host whose claim was not proven to its next try.
-func (s *State) proofFailed(h *HostState, missing string, now time.Time) Event {
+func (s *State) proofFailed(h *HostState, missing string) Event {
+	if !h.ProvenAt.IsZero() {
+		return s.relapse(h, "no proof at the end of the soak: "+missing, "relapsed: no proof after the soak")
+	}
 	what := "no proof within " + s.Playbook.VerifyWithin.String() + ": " + missing
 	e := &ProofFailed{Host: h.Host.Name, Missing: missing, Rung: h.Rung}
 	if h.tries < s.policy().TriesPerRung && !s.capped(h) && h.lastRung() >= 0 {
@@ -199,14 +216,6 @@ func (s *State) proofFailed(h *HostState, missing string, now time.Time) Event {
 	}
 	e.Next, e.Rung, e.Reason = s.climbFrom(h, what)
 	return e
-}
-
-// lastRung is the rung of the last attempt, or -1 for hand work or none.
-func (h *HostState) lastRung() int {
-	if n := len(h.Attempts); n > 0 {
-		return h.Attempts[n-1].Rung
-	}
-	return -1
 }
 
 func rungName(h *Host, i int) string {

@@ -2,8 +2,6 @@ package recovery
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -11,6 +9,7 @@ import (
 // reads. A Tick is decided in steps: apply its events and decide it again until none come back. An error is an *Error: the
 // input was not accepted and nothing follows.
 func Decide(s *State, in Input, now time.Time) ([]Event, error) {
+	now = now.UTC().Round(0) // as it comes back from the journal
 	if d, ok := in.(Declare); ok {
 		return s.decideDeclare(d, now)
 	}
@@ -38,7 +37,7 @@ func Decide(s *State, in Input, now time.Time) ([]Event, error) {
 	case Pause:
 		return s.pause(v)
 	case Resume:
-		return s.resume(v)
+		return s.resume(v, now)
 	case Abort:
 		return s.abort(v)
 	case Close:
@@ -67,6 +66,10 @@ func (s *State) decideDeclare(d Declare, now time.Time) ([]Event, error) {
 	if d.Began.IsZero() {
 		d.Began = now
 	}
+	d.Began = d.Began.UTC().Round(0)
+	if err := checkFleet(d.Fleet); err != nil {
+		return nil, err
+	}
 	if d.Began.After(now) {
 		return nil, invalid("the outage cannot have begun in the future (%s)", d.Began.Format(time.RFC3339))
 	}
@@ -82,6 +85,24 @@ func (s *State) decideDeclare(d Declare, now time.Time) ([]Event, error) {
 	}, nil
 }
 
+// checkFleet refuses a fleet that the core cannot work on. The fleet file's own check says more, and with its lines.
+func checkFleet(f Fleet) error {
+	tiers, hosts := map[string]bool{}, map[string]bool{}
+	for _, t := range f.Tiers {
+		tiers[t.Name] = true
+	}
+	for _, h := range f.Hosts {
+		switch {
+		case h.Name == "" || hosts[h.Name]:
+			return invalid("host name %q is empty or stands twice in fleet %s: name every host once", h.Name, f.Name)
+		case !tiers[h.Tier]:
+			return invalid("tier %q of host %s is not in fleet %s: put it to the tiers", h.Tier, h.Name, f.Name)
+		}
+		hosts[h.Name] = true
+	}
+	return nil
+}
+
 func (s *State) approve(v Approve) ([]Event, error) {
 	if v.Wave != 0 {
 		if v.Wave < 1 || v.Wave > len(s.Waves) {
@@ -91,6 +112,9 @@ func (s *State) approve(v Approve) ([]Event, error) {
 			return nil, refused("wave %d needs no approval: it is %s", v.Wave, w.Status())
 		}
 		return []Event{&WaveApproved{Wave: v.Wave}}, nil
+	}
+	if s.Aborted {
+		return nil, refused("incident %s is being aborted: nothing new starts", s.ID)
 	}
 	if s.Approved {
 		return nil, refused("the plan is approved already")
@@ -105,28 +129,54 @@ func (s *State) pause(v Pause) ([]Event, error) {
 	if !s.PausedAt.IsZero() {
 		return nil, refused("incident %s is paused already: %s", s.ID, s.Reason)
 	}
+	if s.Aborted {
+		return nil, refused("incident %s is being aborted: nothing is sent any more", s.ID)
+	}
 	return []Event{&IncidentPaused{Reason: why(v.Reason, "paused by a person")}}, nil
 }
 
-// resume lifts the pause and every held wave, or one wave; it accepts the failures that count at this moment.
-func (s *State) resume(v Resume) ([]Event, error) {
-	reason := why(v.Reason, "resumed by a person")
-	var events []Event
-	if v.Wave == 0 && !s.PausedAt.IsZero() {
-		events = append(events, &IncidentResumed{Accepted: s.failures(0), Reason: reason})
-	}
+// resume lifts the pause and every held wave, or one wave; it accepts the failures that count at this moment. A wave below its
+// share has nothing to let go on: it is passed, and only when a person names it.
+func (s *State) resume(v Resume, now time.Time) ([]Event, error) {
 	if v.Wave < 0 || v.Wave > len(s.Waves) {
 		return nil, notFound("there is no wave %d: this incident has %d", v.Wave, len(s.Waves))
 	}
+	reason := why(v.Reason, "resumed by a person")
+	var events []Event
+	if v.Wave == 0 && !s.PausedAt.IsZero() {
+		events = append(events, &IncidentResumed{Accepted: append(s.failures(0), s.silent(now)...), Reason: reason})
+	}
+	below := 0
 	for _, w := range s.Waves {
-		if w.HeldBy != "" && (v.Wave == 0 || v.Wave == w.N) {
-			events = append(events, &WaveReleased{Wave: w.N, Accepted: s.failures(w.N), Reason: reason})
+		switch {
+		case w.HeldBy == "" || v.Wave != 0 && v.Wave != w.N:
+			continue
+		case w.HeldBy == BreakerBelowShare && v.Wave == 0:
+			below = w.N
+			continue
+		case w.HeldBy == BreakerBelowShare:
+			events = append(events, &HoldOverridden{Target: fmt.Sprintf("wave:%d", w.N), Reason: reason})
+		}
+		events = append(events, &WaveReleased{Wave: w.N, Accepted: s.failures(w.N), Reason: reason})
+	}
+	switch {
+	case len(events) > 0:
+		return events, nil
+	case below > 0:
+		return nil, refused("wave %d is held because too few of it came back: retry hosts, do the hand work, or resume wave %d by name to pass it with what it has", below, below)
+	}
+	return nil, refused("nothing is paused or held")
+}
+
+// silent lists the silences that count towards the mass-silence breaker now.
+func (s *State) silent(now time.Time) []Failure {
+	var list []Failure
+	for _, h := range s.survey(now).quiet {
+		if f := s.silence(h); !s.accepted[f.key()] {
+			list = append(list, f)
 		}
 	}
-	if len(events) == 0 {
-		return nil, refused("nothing is paused or held")
-	}
-	return events, nil
+	return list
 }
 
 func (s *State) abort(v Abort) ([]Event, error) {
@@ -160,6 +210,14 @@ func (h *HostState) abortRule() string {
 
 // close ends an incident in which nothing is left to do. Skips and accepted failures make it closed-with-exceptions.
 func (s *State) close(v Close) ([]Event, error) {
+	switch {
+	case s.Aborted:
+		return nil, refused("incident %s is being aborted: it closes when what is in flight has ended", s.ID)
+	case !s.PausedAt.IsZero():
+		return nil, refused("incident %s is paused (%s): resume it first", s.ID, s.Reason)
+	case !s.Approved:
+		return nil, refused("the plan of incident %s is not approved: approve it, or abort", s.ID)
+	}
 	if !s.Settled() {
 		return nil, refused("incident %s is %s: hosts are still being recovered; wait, skip them or abort", s.ID, s.Status())
 	}
@@ -180,6 +238,11 @@ func (s *State) close(v Close) ([]Event, error) {
 	if debts > 0 {
 		return nil, refused("%s open: clear each first (host debts)", plural(debts, "debt"))
 	}
+	for _, w := range s.Waves {
+		if w.PassedAt.IsZero() && len(w.Hosts) > 0 {
+			exceptions = append(exceptions, fmt.Sprintf("wave %d has not passed its gate: %s", w.N, w.Reason))
+		}
+	}
 	if n := len(s.accepted); n > 0 {
 		exceptions = append(exceptions, plural(n, "failure")+" accepted on resume")
 	}
@@ -191,132 +254,6 @@ func (s *State) close(v Close) ([]Event, error) {
 		e.Outcome = OutcomeWithExceptions
 	}
 	return []Event{e}, nil
-}
-
-func (s *State) find(host string) (*HostState, error) {
-	if h := s.hosts[host]; h != nil {
-		return h, nil
-	}
-	return nil, notFound("host %q is not in the fleet of incident %s", host, s.ID)
-}
-
-func (s *State) retry(v Retry) ([]Event, error) {
-	h, err := s.find(v.Host)
-	if err != nil {
-		return nil, err
-	}
-	if s.Aborted {
-		return nil, refused("incident %s is being aborted: nothing new starts", s.ID)
-	}
-	switch h.Phase {
-	case Attempting, Verifying:
-		return nil, refused("%s is %s: an attempt is under way (%s)", v.Host, h.Phase, h.Reason)
-	case Recovered, NotHit:
-		return nil, refused("%s is %s: there is nothing to retry", v.Host, h.Phase)
-	}
-	rung := s.firstRung(h)
-	if v.Rung != "" {
-		if rung, err = s.rungNamed(h, v.Rung); err != nil {
-			return nil, err
-		}
-	}
-	if rung < 0 {
-		return nil, refused("%s has no rung that can be used: %s", v.Host, s.rungProblem(h.Host, 0))
-	}
-	return []Event{&HostReturned{Host: v.Host, Rung: rung, Reason: why(v.Reason, "another try, asked for by a person")}}, nil
-}
-
-func (s *State) rungNamed(h *HostState, name string) (int, error) {
-	for i, r := range h.Host.Ladder {
-		if r.Name != name {
-			continue
-		}
-		if problem := rungProblem(s.Playbook, r); problem != "" {
-			return 0, refused("rung %s of %s cannot be used: %s", name, h.Host.Name, problem)
-		}
-		return i, nil
-	}
-	return 0, notFound("%s has no rung %q", h.Host.Name, name)
-}
-
-func (s *State) skip(v Skip) ([]Event, error) {
-	h, err := s.find(v.Host)
-	if err != nil {
-		return nil, err
-	}
-	if v.Reason == "" {
-		return nil, invalid("skipping %s needs a reason: it will stand in the report", v.Host)
-	}
-	if h.Phase != Waiting && h.Phase != NeedsHands {
-		return nil, refused("%s is %s: only a waiting host or one that needs hands can be skipped", v.Host, h.Phase)
-	}
-	return []Event{&HostSkipped{Host: v.Host, Reason: v.Reason}}, nil
-}
-
-func (s *State) override(v Override) ([]Event, error) {
-	if v.Reason == "" {
-		return nil, invalid("an override needs a reason: it will stand in the report")
-	}
-	kind, name, _ := strings.Cut(v.Target, ":")
-	switch kind {
-	case "host":
-		if _, err := s.find(name); err != nil {
-			return nil, err
-		}
-	case "service":
-		if s.services[name] == nil {
-			return nil, notFound("service %q is not in the fleet of incident %s", name, s.ID)
-		}
-	case "wave":
-		if n, err := strconv.Atoi(name); err != nil || n < 1 || n > len(s.Waves) {
-			return nil, notFound("there is no wave %q: this incident has %d", name, len(s.Waves))
-		}
-	default:
-		return nil, invalid("%q cannot be overridden: use host:NAME, service:NAME or wave:N", v.Target)
-	}
-	return []Event{&HoldOverridden{Target: v.Target, Reason: v.Reason}}, nil
-}
-
-func (s *State) claim(v Claim, now time.Time) ([]Event, error) {
-	h, err := s.find(v.Host)
-	if err != nil {
-		return nil, err
-	}
-	if owner := s.owner(h, now); owner != "" && owner != v.By {
-		return nil, refused("%s belongs to %s until %s", v.Host, owner, s.wall(h.ownedUntil).UTC().Format(time.RFC3339))
-	}
-	if v.For <= 0 {
-		return []Event{&HostClaimed{Host: v.Host, By: v.By}}, nil
-	}
-	if h.Phase == Attempting || h.Phase == Verifying {
-		return nil, refused("%s is %s: one owner at a time, and now it is the engine (%s)", v.Host, h.Phase, h.Reason)
-	}
-	return []Event{&HostClaimed{Host: v.Host, By: v.By, Until: now.Add(v.For)}}, nil
-}
-
-func (s *State) handsDone(v HandsDone, now time.Time) ([]Event, error) {
-	h, err := s.find(v.Host)
-	if err != nil {
-		return nil, err
-	}
-	if owner := s.owner(h, now); owner != "" && owner != v.By {
-		return nil, refused("%s belongs to %s until %s", v.Host, owner, s.wall(h.ownedUntil).UTC().Format(time.RFC3339))
-	}
-	if h.Phase != NeedsHands && h.Phase != Waiting {
-		return nil, refused("%s is %s: hand work can be reported for a host that needs hands or waits", v.Host, h.Phase)
-	}
-	return []Event{&HandsFinished{Host: v.Host, By: v.By, Note: v.Note, Spent: v.Spent, Until: now.Add(s.Playbook.VerifyWithin), Attempt: nextAttemptID(h)}}, nil
-}
-
-func (s *State) clearDebt(v ClearDebt) ([]Event, error) {
-	h, err := s.find(v.Host)
-	if err != nil {
-		return nil, err
-	}
-	if !h.hasDebt(v.Debt) {
-		return nil, notFound("%s has no open debt %q", v.Host, v.Debt)
-	}
-	return []Event{&DebtCleared{Host: v.Host, Debt: v.Debt, By: v.By, Note: v.Note}}, nil
 }
 
 // refusedAgent records a connection that was not believed, at most once a minute for the same host and reason.
@@ -335,16 +272,6 @@ func (s *State) refusedAgent(v Refused, now time.Time) ([]Event, error) {
 	}
 	return []Event{&AgentRefused{Host: v.Host, Peer: v.Peer, Why: v.Why}}, nil
 }
-
-// owner is the person who has claimed the host and whose claim has not run out.
-func (s *State) owner(h *HostState, now time.Time) string {
-	if h.Owner == "" || s.clock(now).After(h.ownedUntil) {
-		return ""
-	}
-	return h.Owner
-}
-
-func nextAttemptID(h *HostState) string { return fmt.Sprintf("%s/%d", h.Host.Name, len(h.Attempts)+1) }
 
 func why(reason, otherwise string) string {
 	if reason == "" {

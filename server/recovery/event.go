@@ -96,7 +96,7 @@ type AttemptEnded struct {
 	Reason  string    `json:"reason"`
 }
 
-// HostProven says that the proof is complete for the first time; the soak begins.
+// HostProven says that the proof is complete; the soak begins, or begins again after a restart.
 type HostProven struct {
 	Host      string    `json:"host"`
 	Sighting  Sighting  `json:"sighting"`
@@ -123,10 +123,11 @@ type HostRecovered struct {
 
 // HostRelapsed takes a host that had been proven or recovered back into work.
 type HostRelapsed struct {
-	Host   string `json:"host"`
-	Next   Phase  `json:"next"`
-	Rung   int    `json:"rung"`
-	Reason string `json:"reason"`
+	Host      string `json:"host"`
+	Next      Phase  `json:"next"`
+	Rung      int    `json:"rung"`
+	Signature string `json:"signature,omitempty"` // groups like relapses: they count as failures until the host is proven again
+	Reason    string `json:"reason"`
 }
 
 // HostNeedsHands puts a host on the hands board.
@@ -204,7 +205,7 @@ type IncidentAborted struct {
 	Fates  []AbortFate `json:"fates"`
 }
 
-// IncidentClosed is the last event of an incident.
+// IncidentClosed ends an incident. Only debts that an abort left open are cleared after it.
 type IncidentClosed struct {
 	Outcome    string   `json:"outcome"` // one of the Outcome constants
 	Exceptions []string `json:"exceptions,omitempty"`

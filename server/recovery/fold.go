@@ -23,7 +23,7 @@ type State struct {
 	Closed   time.Time
 	Outcome  string
 
-	frozen    time.Duration // time spent in pauses that are over
+	pauses    []span // those that are over
 	hosts     map[string]*HostState
 	order     []*HostState // by name
 	services  map[string]*Service
@@ -36,6 +36,8 @@ type State struct {
 	overrides map[string]string    // target -> reason
 	accepted  map[string]bool      // failures by Failure.key
 }
+
+type span struct{ from, to time.Time }
 
 // Refusal is a connection that was not believed.
 type Refusal struct {
@@ -61,8 +63,10 @@ type WaveState struct {
 	Reason   string // of the last change
 	Approved bool
 
-	recovered int
+	recovered int       // of those that Size counts
 	shareAt   time.Time // incident clock: since when enough hosts are recovered
+	forced    string    // why a person had it opened although the wave before has not passed
+	waived    string    // why a person lets it pass with what it has
 }
 
 // Status is a word for people: "closed", "open", "held" or "passed".
@@ -89,6 +93,7 @@ func NewState() *State {
 
 // See records the newest sighting of a host. Sightings are not journaled; Decide(Sighted) says whether one moves its host.
 func (s *State) See(v Sighting) Sighting {
+	v.At = v.At.UTC().Round(0)
 	merged := s.seen[v.Host].Merge(v)
 	s.seen[v.Host] = merged
 	return merged
@@ -144,16 +149,38 @@ func (s *State) Settled() bool {
 // over reports whether nothing may change any more.
 func (s *State) over() bool { return s.ID == "" || !s.Closed.IsZero() }
 
-// clock is the incident's own clock: it stands still while the incident is paused.
-func (s *State) clock(now time.Time) time.Time {
-	if !s.PausedAt.IsZero() && now.After(s.PausedAt) {
-		now = s.PausedAt
+// clock is the incident's own clock at a time up to now: it stands still while the incident is paused.
+func (s *State) clock(at time.Time) time.Time {
+	if !s.PausedAt.IsZero() && at.After(s.PausedAt) {
+		at = s.PausedAt
 	}
-	return now.Add(-s.frozen)
+	var frozen time.Duration
+	for _, p := range s.pauses {
+		switch {
+		case !at.Before(p.to):
+			frozen += p.to.Sub(p.from)
+		case at.After(p.from):
+			frozen += at.Sub(p.from)
+		}
+	}
+	return at.Add(-frozen)
 }
 
-// Wall turns a time of the incident clock into one that a person can read, as things stand.
-func (s *State) wall(t time.Time) time.Time { return t.Add(s.frozen) }
+// wall turns a coming time of the incident clock into one that a person can read, as things stand.
+func (s *State) wall(t time.Time) time.Time {
+	for _, p := range s.pauses {
+		t = t.Add(p.to.Sub(p.from))
+	}
+	return t
+}
+
+// endPause lets the clocks run on.
+func (s *State) endPause(at time.Time) {
+	if !s.PausedAt.IsZero() && at.After(s.PausedAt) {
+		s.pauses = append(s.pauses, span{s.PausedAt, at})
+	}
+	s.PausedAt, s.Breaker = time.Time{}, ""
+}
 
 func (s *State) soakOver(h *HostState, now time.Time) bool {
 	return h.Phase == Verifying && !h.ProvenAt.IsZero() && !s.clock(now).Before(h.soakUntil)
@@ -192,4 +219,6 @@ func setDuration(v *time.Duration, d time.Duration) {
 }
 
 // key names a failure for acceptance.
-func (f Failure) key() string { return f.Host + "|" + f.Attempt + "|" + string(f.Class) }
+func (f Failure) key() string {
+	return f.Host + "|" + f.Attempt + "|" + string(f.Class) + "|" + f.Signature
+}

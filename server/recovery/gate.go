@@ -41,6 +41,8 @@ func (g Gate) Judge(w Standing) Verdict {
 	}
 	settled := w.Settled >= w.Size
 	switch {
+	case w.Size == 0:
+		return Verdict{Pass: true, Reason: "no host of this tier is in the work"}
 	case w.Recovered < w.Need && settled:
 		return held(BreakerBelowShare, "all of %d are settled and %d are recovered, fewer than the %d needed", w.Size, w.Recovered, w.Need)
 	case w.Recovered < w.Need:
@@ -65,9 +67,9 @@ func held(breaker, format string, args ...any) Verdict {
 
 // standing puts a wave into numbers.
 func (s *State) standing(w *WaveState, t tally, now time.Time) Standing {
-	st := Standing{Size: w.Size, Need: w.Need, Recovered: t.recovered, Settled: t.settled, Failed: t.failed, Unreachable: t.unreachable,
+	st := Standing{Size: w.Size, Need: w.Need, Recovered: t.recovered, Settled: max(0, w.Size-t.left), Failed: t.failed, Unreachable: t.unreachable,
 		Limits: w.Limits, CriticalUnrecovered: t.critical, SignatureLimit: s.policy().SameSignature, ShareFor: -1}
-	if s.overrides[fmt.Sprintf("wave:%d", w.N)] != "" {
+	if w.waived != "" {
 		st.Need, st.CriticalUnrecovered = min(st.Need, st.Recovered), ""
 		st.ShareFor = w.Tier.Gate.Soak
 	}
@@ -125,6 +127,9 @@ func (s *State) openGates(sv *survey, now time.Time) []Event {
 			continue
 		}
 		if v := (Gate{w.Tier.Gate}).Judge(s.standing(w, sv.waves[i], now)); v.Pass {
+			if w.waived != "" {
+				v.Reason = "a person lets it pass with what it has (" + w.waived + "): " + v.Reason
+			}
 			return []Event{&WavePassed{Wave: w.N, Reason: v.Reason}}
 		}
 	}
@@ -136,8 +141,8 @@ func (s *State) mayOpen(w *WaveState) (string, bool) {
 	if w.N == 1 {
 		return "the plan is approved", true
 	}
-	if s.overrides[fmt.Sprintf("wave:%d", w.N)] != "" {
-		return "opened by a person: " + s.overrides[fmt.Sprintf("wave:%d", w.N)], true
+	if w.forced != "" {
+		return "opened by a person: " + w.forced, true
 	}
 	before := s.Waves[w.N-2]
 	if before.PassedAt.IsZero() {

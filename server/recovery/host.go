@@ -24,18 +24,26 @@ type HostState struct {
 	RecoveredAt time.Time
 	FirstBack   time.Time // when it was first recovered; relapses do not change it
 
-	tries      int       // on this rung, in a row
-	base       int       // attempts before a person gave it a new chance
-	nextAt     time.Time // incident clock: no attempt before
-	verifyBy   time.Time // incident clock: proof or failure by then
-	soakUntil  time.Time // incident clock
-	ownedUntil time.Time // incident clock
-	bootBefore string    // before the last attempt
-	wantBoot   bool      // the last attempt changed the host: proof needs another boot id
-	proofs     int       // complete proofs since the last attempt
-	provenBoot string
-	canary     bool // planned to go first
-	overridden bool // a person lifted its holds
+	tries       int       // on this rung, in a row; cancelled ones do not count
+	base        int       // attempts before a person gave it a new chance
+	nextAt      time.Time // incident clock: no attempt before
+	verifyBy    time.Time // incident clock: proof or failure by then
+	soakUntil   time.Time // incident clock
+	ownedUntil  time.Time // incident clock
+	bootAtStart string    // last boot id seen before the last attempt
+	changed     *change   // by the last attempt or person that changed the host
+	accounted   int       // attempts whose debts are recorded
+	proofs      int       // complete proofs since the last attempt
+	provenBoot  string
+	canary      bool // planned to go first
+	joined      bool // put to its wave after that had opened: its size does not count it
+	overridden  bool // a person lifted its holds
+}
+
+// change is what a proof must come after.
+type change struct {
+	boots     []string // boot ids from before it
+	restarted bool     // the host was sent back into its own system after it, however little is known of its boot ids
 }
 
 // attempt returns the attempt under way, or nil.
@@ -54,24 +62,22 @@ func (h *HostState) proofBase() string {
 	return h.Host.Name + "/0"
 }
 
-// askAt is the id of the request for facts that a proof must answer: one for the first proof, a fresh one at the soak's end.
+// askAt is the id of the request for facts that a proof must answer: one for the first proof, a fresh one at the soak's end,
+// and again a fresh one after a relapse, which an old answer must not undo.
 func (h *HostState) askAt(soakOver bool) string {
-	k := 0
-	if soakOver {
-		k = h.proofs
+	k := h.proofs
+	if !h.ProvenAt.IsZero() && !soakOver {
+		k--
 	}
 	return fmt.Sprintf("%s/verify/%d", h.proofBase(), k)
 }
 
-// repairedIn is the environment of the last attempt that changed the host, or "".
-func (h *HostState) repairedIn() string {
-	for i := len(h.Attempts) - 1; i >= 0; i-- {
-		a := h.Attempts[i]
-		if a.Result.Class == Succeeded && a.Rung >= 0 && a.Rung < len(h.Host.Ladder) {
-			return h.Host.Ladder[a.Rung].Environment
-		}
+// lastRung is the rung of the last attempt, or -1 for hand work or none.
+func (h *HostState) lastRung() int {
+	if n := len(h.Attempts); n > 0 {
+		return h.Attempts[n-1].Rung
 	}
-	return ""
+	return -1
 }
 
 func (h *HostState) hasDebt(id string) bool {

@@ -20,11 +20,12 @@ type Approve struct {
 	Wave   int
 }
 
-// Pause stops everything that has not started; Resume goes on, also with held waves (Wave 0: all of them) and with what
-// a breaker stopped. Resuming accepts the failures so far: only new ones hold again.
+// Pause stops everything that has not started.
 type Pause struct{ Reason string }
 
-// Resume undoes a pause: see Pause.
+// Resume goes on after a pause, also one that a breaker made, and with held waves (Wave 0: all of them). It accepts the
+// failures so far: only new ones hold again. A wave that is held because too few of it came back is passed with what it has
+// only when it is named.
 type Resume struct {
 	Wave   int
 	Reason string
@@ -36,13 +37,14 @@ type Abort struct{ Reason string }
 // Close ends an incident that has nothing left to do.
 type Close struct{ Reason string }
 
-// Retry gives a host another try, on the rung named or on its first.
+// Retry gives a host another try, on the rung named or on its first; a skipped host it puts back.
 type Retry struct{ Host, Rung, Reason string }
 
 // Skip takes a host out.
 type Skip struct{ Host, Reason string }
 
-// Override lifts a hold: Target is "host:NAME", "service:NAME" or "wave:N".
+// Override lifts a hold: Target is "host:NAME" (its wave, what it needs, canary and ramp no longer hold it), "service:NAME"
+// (others no longer wait for it) or "wave:N" (a closed wave opens; an open one passes with what it has).
 type Override struct{ Target, Reason string }
 
 // Claim gives a host to a person for a time; a zero For gives it back.

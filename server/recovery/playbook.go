@@ -33,7 +33,8 @@ type Match struct {
 	OS  []string `json:"os,omitempty"` // prefixes of Host.OS; empty means any
 }
 
-// DebtSpec is something that a repair leaves behind and that somebody must clear before the incident closes.
+// DebtSpec is something that a repair leaves behind and that somebody must clear before the incident closes. Hand work leaves
+// every debt of the playbook: nobody knows in which environment it was done.
 type DebtSpec struct {
 	ID           string   `json:"id"`
 	What         string   `json:"what"`

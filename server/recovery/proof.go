@@ -29,11 +29,16 @@ func (s *State) proof(h *HostState, v Sighting, now time.Time) string {
 	if h.askAt(s.soakOver(h, now)) != v.Answers {
 		return "it has not answered the latest request for facts"
 	}
+	return s.evidence(h, v)
+}
+
+// evidence judges the facts of a sighting, whenever they were asked for: "" when they show a well host, else what is missing.
+func (s *State) evidence(h *HostState, v Sighting) string {
 	if v.BootMode != "" && v.BootMode != BootNormal {
 		return "it is booted in " + v.BootMode + " mode"
 	}
-	if s.Playbook.Reboot == RebootRequired && h.wantBoot && h.bootBefore != "" && v.BootID == h.bootBefore {
-		return "it has not been restarted since the attempt (same boot id)"
+	if missing := s.bootProof(h, v); missing != "" {
+		return missing
 	}
 	c, ok := v.content(s.Playbook.Digest)
 	if !ok {
@@ -48,14 +53,31 @@ func (s *State) proof(h *HostState, v Sighting, now time.Time) string {
 	return ""
 }
 
+// bootProof asks for a restart after the last change to the host, where the playbook wants one. A script that finds nothing
+// afterwards does not make up for the restart that is missing.
+func (s *State) bootProof(h *HostState, v Sighting) string {
+	switch {
+	case s.Playbook.Reboot != RebootRequired || h.changed == nil:
+		return ""
+	case v.BootID == "":
+		return "its boot id is not known"
+	case slices.Contains(h.changed.boots, v.BootID):
+		return "it has not been restarted since the attempt (same boot id)"
+	case len(h.changed.boots) == 0 && !h.changed.restarted:
+		return "it is not known to have been restarted since the attempt (no boot id from before it is known)"
+	}
+	return ""
+}
+
 // proofReason tells what a complete proof rested on.
 func (s *State) proofReason(h *HostState, v Sighting) string {
 	c, _ := v.content(s.Playbook.Digest)
 	boot := "boot id " + v.BootID
 	switch {
-	case h.wantBoot && h.bootBefore != "" && v.BootID != h.bootBefore:
+	case h.changed == nil || v.BootID == "":
+	case len(h.changed.boots) > 0 && !slices.Contains(h.changed.boots, v.BootID):
 		boot = "new boot id " + v.BootID
-	case h.wantBoot && h.bootBefore == "":
+	case len(h.changed.boots) == 0:
 		boot = "boot id " + v.BootID + " (the one before the attempt is unknown: the host was silent then)"
 	}
 	return fmt.Sprintf("%s, no bad content, %s of good content, %s passed", boot, plural(c.Good, "file"), plural(len(v.Health), "health check"))
@@ -71,25 +93,33 @@ func (s *State) sighted(in Sighted, now time.Time) ([]Event, error) {
 	if merged, ok := s.seen[v.Host]; ok {
 		v = merged
 	}
+	return s.judge(h, v, now), nil
+}
+
+func (s *State) judge(h *HostState, v Sighting, now time.Time) []Event {
 	c, probed := v.content(s.Playbook.Digest)
 	bad := v.Connected && probed && c.Bad > 0
 	switch h.Phase {
 	case NotHit:
-		if bad && s.Playbook.Fits(*h.Host) {
-			return []Event{&HostReturned{Host: h.Host.Name, Rung: s.firstRung(h), Reason: "it was not hit and now reports bad content"}}, nil
+		if bad && s.Playbook.Fits(*h.Host) && !s.Aborted {
+			return []Event{&HostReturned{Host: h.Host.Name, Rung: s.firstRung(h), Reason: "it was not hit and now reports bad content"}}
 		}
 	case Recovered:
 		if bad {
-			return []Event{s.relapse(h, "it reports bad content again")}, nil
+			return []Event{s.relapse(h, "it reports bad content again", relapsedBad)}
 		}
 	case Waiting, NeedsHands:
 		if s.proof(h, v, now) == "" {
-			return []Event{s.proven(h, v, "healed without an attempt of ours: ", now)}, nil
+			how := "healed without an attempt of ours: "
+			if h.changed != nil {
+				how = "its proof came late: "
+			}
+			return []Event{s.proven(h, v, how, now)}
 		}
 	case Verifying:
-		return s.verify(h, v, bad, now), nil
+		return s.verify(h, v, bad, now)
 	}
-	return nil, nil
+	return nil
 }
 
 func (s *State) verify(h *HostState, v Sighting, bad bool, now time.Time) []Event {
@@ -101,9 +131,9 @@ func (s *State) verify(h *HostState, v Sighting, bad bool, now time.Time) []Even
 	}
 	switch {
 	case bad:
-		return []Event{s.relapse(h, "bad content came back during the soak")}
-	case v.Connected && v.BootID != h.provenBoot && h.proofs >= 3:
-		return []Event{s.relapse(h, "it keeps restarting during the soak")}
+		return []Event{s.relapse(h, "bad content came back during the soak", relapsedBad)}
+	case v.Connected && v.BootID != h.provenBoot && h.proofs >= maxProofs:
+		return []Event{s.relapse(h, "it keeps restarting during the soak", "relapsed: keeps restarting")}
 	case v.Connected && v.BootID != h.provenBoot && s.proof(h, v, now) == "":
 		return []Event{s.proven(h, v, "restarted during the soak, which begins again: ", now)}
 	case s.soakOver(h, now) && v.BootID == h.provenBoot && s.proof(h, v, now) == "":
@@ -118,24 +148,49 @@ func (s *State) proven(h *HostState, v Sighting, prefix string, now time.Time) E
 
 func (s *State) recovered(h *HostState, v Sighting) Event {
 	e := &HostRecovered{Host: h.Host.Name, Reason: fmt.Sprintf("the proof held through %s of soak", s.Playbook.Soak)}
-	env := h.repairedIn()
 	for _, d := range s.Playbook.Debts {
-		if env != "" && !h.hasDebt(d.ID) && (len(d.Environments) == 0 || slices.Contains(d.Environments, env)) {
+		if !h.hasDebt(d.ID) && h.owes(d) {
 			e.Debts = append(e.Debts, Debt{ID: d.ID, What: d.What})
 		}
 	}
 	return e
 }
 
+// owes reports whether work since the last recovery left a debt: scripts in its environments, or a person's hands, of whose
+// ways nothing is known.
+func (h *HostState) owes(d DebtSpec) bool {
+	for _, a := range h.Attempts[h.accounted:] {
+		switch {
+		case a.Result.Class != Succeeded && a.Result.Class != Lost:
+		case a.Rung < 0 || len(d.Environments) == 0:
+			return true
+		case a.Rung < len(h.Host.Ladder) && slices.Contains(d.Environments, h.Host.Ladder[a.Rung].Environment):
+			return true
+		}
+	}
+	return false
+}
+
+// maxProofs is how often a host may be proven before another restart in the soak counts as a loop.
+const maxProofs = 3
+
+// Signatures of relapses.
+const (
+	relapsedBad    = "relapsed: bad content"
+	relapsedSilent = "relapsed: silent"
+)
+
 // relapse sends a host that had been proven back to work, or to a person when it happens too often.
-func (s *State) relapse(h *HostState, why string) Event {
-	e := &HostRelapsed{Host: h.Host.Name, Next: Waiting, Rung: s.firstRung(h), Reason: why}
+func (s *State) relapse(h *HostState, why, signature string) Event {
+	e := &HostRelapsed{Host: h.Host.Name, Next: Waiting, Rung: s.firstRung(h), Signature: signature, Reason: why}
 	if h.Relapses+1 > s.policy().MaxRelapses {
 		e.Next = NeedsHands
 		e.Reason += fmt.Sprintf("; relapse %d, more than %d go to a person", h.Relapses+1, s.policy().MaxRelapses)
 	} else if e.Rung < 0 {
-		e.Next, e.Rung = NeedsHands, h.Rung
+		e.Next = NeedsHands
+		e.Reason += "; " + s.rungProblem(h.Host, 0)
 	}
+	e.Rung = max(e.Rung, 0)
 	return e
 }
 

@@ -18,6 +18,10 @@ const (
 	Cancelled       Class = "cancelled"         // stopped by us before anything was started
 )
 
+// silent is the class of a recovered host that speaks no more. It is no attempt's outcome; it only names what a person accepts
+// by resuming after mass silence.
+const silent Class = "silent"
+
 // JobKind says what a job does on the host.
 type JobKind string
 
@@ -50,6 +54,7 @@ type Result struct {
 	Output    string        `json:"output,omitempty"`    // where the kept output is: a path below the data folder
 	Joined    bool          `json:"joined,omitempty"`    // the work had been started before by the same id
 	Rebooted  bool          `json:"rebooted,omitempty"`  // the restart was sent
+	Boot      string        `json:"boot,omitempty"`      // boot id of the system that the script ran in, where it can be read
 	Took      time.Duration `json:"took,omitempty"`
 	Sighting  *Sighting     `json:"sighting,omitempty"` // of a JobVerify
 }

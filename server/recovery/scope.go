@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -33,7 +34,14 @@ func scopeHost(h Host, p Playbook, s Sighting, seen bool, now time.Time) HostSco
 	}
 	c, probed := s.content(p.Digest)
 	ago := now.Sub(s.At).Round(time.Second)
+	wasBad := slices.Contains(s.everBad(), p.Digest)
 	switch {
+	case !probed && wasBad && s.Connected:
+		return HostScope{Class: Looping, Planned: true, Evidence: fmt.Sprintf("was seen with bad content and has restarted since, boot %d; not probed yet", s.Boots)}
+	case !probed && wasBad && s.Boots > 1 && now.Sub(s.At) < loopWindow:
+		return HostScope{Class: Looping, Planned: true, Evidence: fmt.Sprintf("%d boots since first heard of, was seen with bad content, silent for %s", s.Boots, ago)}
+	case !probed && wasBad:
+		return HostScope{Class: Parked, Planned: true, Evidence: fmt.Sprintf("was seen with bad content, has restarted since and is silent for %s", ago)}
 	case !probed && s.Connected:
 		return HostScope{Class: Unknown, Planned: true, Evidence: "connected, but its content has not been probed yet"}
 	case !probed:
@@ -53,7 +61,7 @@ func scopeHost(h Host, p Playbook, s Sighting, seen bool, now time.Time) HostSco
 	if ok, check := s.healthy(); !ok {
 		return HostScope{Class: Unknown, Planned: true, Evidence: "connected with good content, but its health check " + check + " fails"}
 	}
-	if c.WasBad {
+	if wasBad {
 		return HostScope{Class: SelfHealed, Planned: true, Evidence: "was seen with bad content, is up with good content now"}
 	}
 	return HostScope{Class: NeverHit, Evidence: fmt.Sprintf("up with good content (%s), never seen with bad", plural(c.Good, "file"))}

@@ -1,6 +1,9 @@
 package recovery
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Sighting is the last that was heard of a host: an agent's hello or heartbeat, the end of its stream, or a probe over SSH.
 // Sightings live beside the journal, not in it; an event that rests on one carries a copy of what it used.
@@ -13,9 +16,11 @@ type Sighting struct {
 	BootMode     string    `json:"boot_mode,omitempty"` // BootNormal, BootSafe, BootRescue
 	Boots        int       `json:"boots,omitempty"`     // different boot ids seen since the coordinator first heard of it
 	FirstBootAt  time.Time `json:"first_boot_at,omitzero"`
+	BootAt       time.Time `json:"boot_at,omitzero"` // when this boot id was first heard of
 	AgentVersion string    `json:"agent_version,omitempty"`
 	EDRVersion   string    `json:"edr_version,omitempty"`
-	Content      []Content `json:"content,omitempty"` // one per playbook that was probed
+	Content      []Content `json:"content,omitempty"` // one per playbook that was probed in this boot
+	WasBad       []string  `json:"was_bad,omitempty"` // digests of playbooks whose bad content an earlier sighting found
 	Health       []Check   `json:"health,omitempty"`
 	Answers      string    `json:"answers,omitempty"` // id of the Instruction that the facts were gathered for
 }
@@ -59,18 +64,27 @@ func (s Sighting) content(digest string) (Content, bool) {
 // that the newer one does not repeat, and whether bad content was ever seen.
 func (s Sighting) Merge(next Sighting) Sighting {
 	if s.Host == "" {
-		next.Boots, next.FirstBootAt = 1, next.At
-		if next.BootID == "" {
-			next.Boots, next.FirstBootAt = 0, time.Time{}
+		if next.Boots == 0 && next.BootID != "" {
+			next.Boots, next.FirstBootAt = 1, next.At
+		}
+		if next.BootAt.IsZero() && next.BootID != "" {
+			next.BootAt = next.At
 		}
 		return next
 	}
-	next.Boots, next.FirstBootAt = s.Boots, s.FirstBootAt
+	next.Boots, next.FirstBootAt, next.BootAt = s.Boots, s.FirstBootAt, s.BootAt
 	if next.BootID == "" {
 		next.BootID, next.BootMode = s.BootID, s.BootMode
 	}
+	if next.AgentVersion == "" {
+		next.AgentVersion = s.AgentVersion
+	}
+	if next.EDRVersion == "" {
+		next.EDRVersion = s.EDRVersion
+	}
 	if next.BootID != s.BootID {
 		next.Boots++
+		next.BootAt = next.At
 		if next.FirstBootAt.IsZero() {
 			next.FirstBootAt = next.At
 		}
@@ -85,13 +99,25 @@ func (s Sighting) Merge(next Sighting) Sighting {
 			next.Answers = s.Answers
 		}
 	}
+	next.WasBad = s.everBad()
 	for i, c := range next.Content {
-		if old, ok := s.content(c.Playbook); ok && !c.WasBad && (old.WasBad || old.Bad > 0) {
-			next.Content = append([]Content(nil), next.Content...)
+		if !c.WasBad && slices.Contains(next.WasBad, c.Playbook) {
+			next.Content = slices.Clone(next.Content)
 			next.Content[i].WasBad = true
 		}
 	}
 	return next
+}
+
+// everBad lists the playbooks whose bad content this or an earlier sighting found. It forgets nothing over a restart.
+func (s Sighting) everBad() []string {
+	list := s.WasBad
+	for _, c := range s.Content {
+		if (c.Bad > 0 || c.WasBad) && !slices.Contains(list, c.Playbook) {
+			list = append(slices.Clone(list), c.Playbook)
+		}
+	}
+	return list
 }
 
 // healthy reports whether every health check passed, or names the first that did not.

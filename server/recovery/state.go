@@ -29,6 +29,8 @@ type Attempt struct {
 	Deadline time.Time     `json:"deadline"` // of the lease, on the incident clock: after it the attempt counts as timed-out
 	Ended    time.Time     `json:"ended,omitzero"`
 	Result   Result        `json:"result,omitzero"`
+
+	late bool // a late result is recorded
 }
 
 // Debt is one open matter of a host that came back.

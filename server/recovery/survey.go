@@ -21,21 +21,23 @@ type survey struct {
 
 // tally is one wave in numbers.
 type tally struct {
-	recovered, settled, inFlight int
-	failed, unreachable          int
-	critical                     string // a critical host that is not recovered yet
-	signatures                   map[string]int
+	recovered           int // of those that the wave's size counts
+	left                int // not settled: automatic work is left
+	failed, unreachable int
+	critical            string // a critical host that is not recovered yet
+	signatures          map[string]int
 }
 
-// ramp is how far one canary group has come.
+// ramp is how far one canary group has come. Only hosts that the playbook was tried on count: one that healed by itself or by
+// hand says nothing about it.
 type ramp struct {
-	recovered int // hosts recovered: at least one is a canary that lived
-	proven    int // hosts proven since the wave opened
-	unproven  int // hosts being worked on
+	recovered int // at least one is a canary that lived
+	proven    int // recovered, or proven and soaking
+	unproven  int // being worked on
 }
 
-// window is how many unproven hosts the ramp allows: 1, 2, 4 … as proofs come in.
-func (r *ramp) window() int { return max(1, r.proven) }
+// window is how many unproven hosts the ramp allows. Each round of proofs doubles it: 1, 2, 4 …
+func (r *ramp) window() int { return r.proven + 1 }
 
 func (s *State) survey(now time.Time) *survey {
 	sv := &survey{
@@ -51,6 +53,9 @@ func (s *State) survey(now time.Time) *survey {
 	}
 	for name, svc := range s.services {
 		sv.up[name], sv.upWhy[name] = s.serviceUp(svc)
+		if s.overrides["service:"+name] != "" {
+			sv.up[name] = true
+		}
 	}
 	return sv
 }
@@ -63,9 +68,12 @@ func (s *State) count(sv *survey, h *HostState, now time.Time, half time.Duratio
 	}
 	sv.planned++
 	t := &sv.waves[h.Wave-1]
-	r := sv.ramp(s.canaryKey(h))
-	if h.settled() {
-		t.settled++
+	r := &ramp{}
+	if h.lastRung() >= 0 {
+		r = sv.ramp(s.canaryKey(h))
+	}
+	if !h.settled() {
+		t.left++
 	}
 	if h.Phase != Recovered && h.Host.Critical && t.critical == "" {
 		t.critical = h.Host.Name
@@ -79,19 +87,19 @@ func (s *State) count(sv *survey, h *HostState, now time.Time, half time.Duratio
 	switch h.Phase {
 	case Recovered:
 		sv.recovered++
-		t.recovered++
+		if !h.joined {
+			t.recovered++
+		}
 		r.recovered++
 		r.proven++
-		if v, ok := s.seen[h.Host.Name]; ok && h.Host.Agent && !v.Connected && now.Sub(v.At) >= half {
+		if s.silentFor(h, now) >= half {
 			sv.quiet = append(sv.quiet, h)
 		}
 	case Attempting:
 		sv.inFlight++
-		t.inFlight++
-		sv.take(h, 1)
+		sv.take(h)
 	case Verifying:
 		sv.inFlight++
-		t.inFlight++
 		if !h.ProvenAt.IsZero() {
 			r.proven++
 		}
@@ -124,22 +132,19 @@ func (sv *survey) ramp(k canaryKey) *ramp {
 }
 
 // take books the slots of one attempt.
-func (sv *survey) take(h *HostState, n int) {
-	sv.slots[ResourceSSH] -= n
+func (sv *survey) take(h *HostState) {
+	sv.slots[ResourceSSH]--
 	for _, r := range h.Host.Resources {
-		if r != ResourceSSH {
-			sv.slots[r] -= n
+		if _, scarce := sv.slots[r]; scarce && r != ResourceSSH {
+			sv.slots[r]--
 		}
 	}
-	sv.councils[h.Host.Council] += n
+	sv.councils[h.Host.Council]++
 }
 
 // serviceUp reports whether a service serves: every critical host and enough of the others are up. It names the first
 // thing that is missing.
 func (s *State) serviceUp(svc *Service) (bool, string) {
-	if s.overrides["service:"+svc.Name] != "" {
-		return true, ""
-	}
 	hosts := s.members[svc.Name]
 	up := 0
 	for _, h := range hosts {

@@ -8,12 +8,12 @@ import (
 // tick lets time act, one step at a time: the first step that has something to say says it, and the caller applies it and
 // ticks again until nothing is left. So no step judges a state that an earlier one has made stale.
 func (s *State) tick(now time.Time) []Event {
-	if s.over() || !s.Approved {
+	if s.over() || !s.Approved && !s.Aborted {
 		return nil
 	}
 	sv := s.survey(now)
 	for _, step := range []func(*survey, time.Time) []Event{
-		s.expire, s.tripIncident, s.silences, s.tripWaves, s.openGates, s.startAttempts, s.finishAbort,
+		s.expire, s.tripIncident, s.silences, s.tripWaves, s.openGates, s.board, s.startAttempts, s.finishAbort,
 	} {
 		if events := step(sv, now); len(events) > 0 {
 			return events
@@ -31,16 +31,29 @@ func (s *State) expire(_ *survey, now time.Time) []Event {
 	var events []Event
 	for _, h := range s.order {
 		switch {
-		case h.Phase == Attempting && !clock.Before(h.attempt().Deadline):
-			r := Result{Class: TimedOut, Signature: "lease ran out", Detail: "no result came within the lease of the attempt; the engine let go of it"}
-			events = append(events, s.attemptEnded(h, h.attempt(), Finished{Job: h.attempt().ID, Host: h.Host.Name, Result: r}, now))
-		case h.Phase == Verifying && h.ProvenAt.IsZero() && !clock.Before(h.verifyBy):
-			events = append(events, s.proofFailed(h, s.missing(h, now), now))
-		case h.Phase == Verifying && !h.ProvenAt.IsZero() && !clock.Before(h.soakUntil.Add(s.Playbook.VerifyWithin)):
-			events = append(events, s.relapse(h, "no proof at the end of the soak: "+s.missing(h, now)))
+		case h.Phase == Attempting:
+			if a := h.attempt(); a != nil && !clock.Before(a.Deadline) {
+				r := Result{Class: TimedOut, Signature: "lease ran out", Detail: "no result came within the lease of the attempt; the engine let go of it"}
+				events = append(events, s.attemptEnded(h, a, Finished{Job: a.ID, Host: h.Host.Name, Result: r}, now))
+			}
+		case h.Phase == Verifying && !clock.Before(h.proofDue(s.Playbook)):
+			v, ok := s.seen[h.Host.Name]
+			if found := s.judge(h, v, now); ok && len(found) > 0 {
+				events = append(events, found...) // seen, but not judged before a crash
+			} else {
+				events = append(events, s.proofFailed(h, s.missing(h, now)))
+			}
 		}
 	}
 	return events
+}
+
+// proofDue is when a verifying host must have given its proof, on the incident clock.
+func (h *HostState) proofDue(p Playbook) time.Time {
+	if h.ProvenAt.IsZero() {
+		return h.verifyBy
+	}
+	return h.soakUntil.Add(p.VerifyWithin)
 }
 
 // missing says what the proof of a host lacks right now.
@@ -53,26 +66,63 @@ func (s *State) missing(h *HostState, now time.Time) string {
 }
 
 // silences finds recovered hosts that no longer speak. Many at once are taken for a fault of the network or of the
-// coordinator itself: all sending stops. One alone has relapsed.
+// coordinator itself: all sending stops. One alone has relapsed, and so have many once a person has accepted their silence.
 func (s *State) silences(sv *survey, now time.Time) []Event {
-	if !s.PausedAt.IsZero() {
+	if !s.PausedAt.IsZero() || s.Aborted {
 		return nil
 	}
 	p := s.policy()
-	if n := len(sv.quiet); n >= massSilenceFloor && n*100 > p.MassSilence*sv.recovered {
-		return []Event{&IncidentPaused{Breaker: BreakerSilence, Reason: fmt.Sprintf("%d of %d recovered hosts have gone silent, more than %d %%: look at the network first; nothing is sent until a person resumes", n, sv.recovered, p.MassSilence)}}
+	quiet := 0
+	for _, h := range sv.quiet {
+		if !s.accepted[s.silence(h).key()] {
+			quiet++
+		}
+	}
+	if quiet >= massSilenceFloor && quiet*100 > p.MassSilence*sv.recovered {
+		return []Event{&IncidentPaused{Breaker: BreakerSilence, Reason: fmt.Sprintf("%d of %d recovered hosts have gone silent, more than %d %%: look at the network first; nothing is sent until a person resumes", quiet, sv.recovered, p.MassSilence)}}
 	}
 	var events []Event
 	for _, h := range sv.quiet {
-		if v := s.seen[h.Host.Name]; now.Sub(v.At) >= p.SilentAfter {
-			events = append(events, s.relapse(h, fmt.Sprintf("silent for %s", now.Sub(v.At).Round(time.Second))))
+		if silent := s.silentFor(h, now); silent >= p.SilentAfter {
+			events = append(events, s.relapse(h, fmt.Sprintf("silent for %s", silent.Round(time.Second)), relapsedSilent))
 		}
 	}
 	return events
 }
 
+// silentFor is how long a recovered host has been silent, on the incident clock; 0 while it speaks or has nobody to speak for it.
+func (s *State) silentFor(h *HostState, now time.Time) time.Duration {
+	v, ok := s.seen[h.Host.Name]
+	if !ok || !h.Host.Agent || v.Connected {
+		return 0
+	}
+	return s.clock(now).Sub(s.clock(v.At))
+}
+
+// silence names the present silence of a host, so that a person can accept it; a later one is another.
+func (s *State) silence(h *HostState) Failure {
+	return Failure{Host: h.Host.Name, Class: silent, Signature: "silent since " + s.seen[h.Host.Name].At.Format(time.RFC3339Nano)}
+}
+
 // massSilenceFloor keeps two or three hosts from being a mass.
 const massSilenceFloor = 4
+
+// board puts hosts that no rung leads to in front of people, as soon as their wave opens.
+func (s *State) board(_ *survey, _ time.Time) []Event {
+	if _, held := s.incidentBlocked(); held {
+		return nil
+	}
+	var events []Event
+	for _, w := range s.Waves {
+		for _, h := range w.Hosts {
+			if h.Phase != Waiting || s.usable(h) || w.OpenedAt.IsZero() && !h.overridden {
+				continue
+			}
+			events = append(events, &HostNeedsHands{Host: h.Host.Name, Reason: "a person with a work card: " + s.rungProblem(h.Host, 0)})
+		}
+	}
+	return events
+}
 
 // finishAbort closes an aborted incident once nothing is in flight.
 func (s *State) finishAbort(sv *survey, _ time.Time) []Event {

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/blackstart-recovery/blackstart/agent/lab"
+	"github.com/blackstart-recovery/blackstart/server/fleet"
+	"github.com/blackstart-recovery/blackstart/server/recovery"
+)
+
+//go:embed estate-2024/fleet.yaml estate-2024/scenario.yaml
+var estate embed.FS
+
+// drillOptions are the drill's flags.
+type drillOptions struct {
+	fleetFile, scenarioFile, playbooks, playbook string
+	keep                                         string
+	seed                                         uint64
+	speed                                        float64
+	people                                       int
+}
+
+func newDrill(o *options) *cobra.Command {
+	d := &drillOptions{}
+	c := &cobra.Command{
+		Use: "drill", Short: "Crash a simulated estate and bring it back, on this machine alone", Args: cobra.NoArgs,
+		Long: `Drill plays 19 July 2024: 934 servers of three councils, 932 of them crashed, brought back in waves.
+
+The servers are simulated machines in this process, each with a disk folder, a boot loop that the bad file on that disk really causes, a real SSH server and the real agent. Everything else is what "serve" runs: the coordinator, its journal on disk, SSH, gRPC with mutual TLS. The responder and the people who walk to servers are simulated; what they do is said. Boot times, soaks and pauses pass faster by --speed; connections and scripts take the time that they take.
+
+With --fleet and --scenario it plays your own estate and your own story.`,
+		Example: "  blackstart drill\n  blackstart drill -o json\n  blackstart drill --fleet fleet.yaml --seed 7 --keep drill-7",
+		RunE: func(c *cobra.Command, _ []string) error {
+			story, err := d.read()
+			if err != nil {
+				return err
+			}
+			return story.play(c, o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&d.fleetFile, "fleet", "", "your fleet file; default the estate of 2024")
+	f.StringVar(&d.scenarioFile, "scenario", "", "your scenario file; default the story of 2024")
+	f.StringVar(&d.playbooks, "playbooks", "", "a folder of playbooks beside the built-in ones")
+	f.StringVar(&d.playbook, "playbook", "", "the playbook; needed only when more than one fits the fleet")
+	f.StringVar(&d.keep, "keep", "", "keep disks, journal and report in this new folder")
+	f.Uint64Var(&d.seed, "seed", 0, "seed of everything that is left to chance; default the scenario's")
+	f.Float64Var(&d.speed, "speed", defaultSpeed, "how much faster boots, soaks and pauses pass")
+	f.IntVar(&d.people, "people", 12, "simulated people who can walk to a server")
+	return c
+}
+
+// defaultSpeed lets two cores keep up: the machines' real work, not the story's pauses, fills most of the time.
+const defaultSpeed = 120
+
+// story is a drill that can be played.
+type story struct {
+	*drillOptions
+	fleet    recovery.Fleet
+	scenario *lab.Scenario
+	standard bool // the estate and the story of 2024
+}
+
+// read loads the fleet and the scenario.
+func (d *drillOptions) read() (*story, error) {
+	if d.speed < 1 || d.speed > 10_000 {
+		return nil, usage("--speed %g: use 1 to 10000", d.speed)
+	}
+	if d.people < 1 {
+		return nil, usage("--people %d: at least one person must be there", d.people)
+	}
+	s := &story{drillOptions: d, standard: d.fleetFile == "" && d.scenarioFile == ""}
+	name, data, err := readOr(d.fleetFile, "estate-2024/fleet.yaml")
+	if err != nil {
+		return nil, err
+	}
+	if s.fleet, err = fleet.Parse(name, data); err != nil {
+		return nil, usage("%w", err)
+	}
+	name, data, err = readOr(d.scenarioFile, "estate-2024/scenario.yaml")
+	if err != nil {
+		return nil, err
+	}
+	if s.scenario, err = lab.ReadScenario(name, data); err != nil {
+		return nil, usage("%w", err)
+	}
+	if d.seed == 0 {
+		d.seed = s.scenario.Seed
+	}
+	return s, nil
+}
+
+func readOr(file, embedded string) (string, []byte, error) {
+	if file == "" {
+		data, err := estate.ReadFile(embedded)
+		return filepath.Base(embedded), data, err
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", nil, usage("%w", err)
+	}
+	return file, data, nil
+}
+
+// play runs the drill from the strike to the account.
+func (s *story) play(c *cobra.Command, o *options) error {
+	began := time.Now()
+	ctx, cancel := context.WithCancel(c.Context())
+	defer cancel()
+	w, err := s.build(o)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if err := w.start(ctx, s); err != nil {
+		return err
+	}
+	t := &teller{cmd: c, quiet: o.json(), world: w}
+	t.opening(s)
+	crew := &responder{story: s, world: w, teller: t}
+	ended := crew.recover(ctx)
+	acc, err := w.account(ctx, s, began, ended)
+	if err != nil {
+		return err
+	}
+	return t.closing(s, acc)
+}

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
+)
+
+func newIncident(o *options) *cobra.Command {
+	c := &cobra.Command{Use: "incident", Short: "Declare, steer and close an incident"}
+	c.AddCommand(newDeclare(o), newIncidentList(o), newIncidentShow(o), newIncidentPlan(o), newApprove(o), newPause(o), newResume(o),
+		newAbort(o), newClose(o), newOverride(o))
+	return c
+}
+
+func newDeclare(o *options) *cobra.Command {
+	var book, began string
+	c := &cobra.Command{
+		Use: "declare TITLE", Short: "Declare an incident: classify the hosts and propose a plan",
+		Long:    "Declare classifies every host by what its agent said last, and proposes a plan. Nothing is sent to any host before the plan is approved.",
+		Example: `  blackstart incident declare "EDR update of 19 July" --began 2024-07-19T05:30:00+01:00`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			r := &pb.DeclareRequest{Title: args[0], Playbook: book}
+			if began != "" {
+				t, err := time.Parse(time.RFC3339, began)
+				if err != nil {
+					return usage("--began %s: give a time as in 2024-07-19T05:30:00+01:00", began)
+				}
+				r.Began = timestamppb.New(t)
+			}
+			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
+				out, err := client.Declare(ctx, r)
+				if err != nil {
+					return err
+				}
+				return o.showIncident(c, out.GetIncident(), out)
+			})
+		},
+	}
+	c.Flags().StringVar(&book, "playbook", "", "the playbook; needed only when more than one fits the fleet")
+	c.Flags().StringVar(&began, "began", "", "when the outage began (RFC 3339); the RTO clocks start there; default now")
+	return c
+}
+
+func newIncidentList(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List all incidents, oldest first", Args: cobra.NoArgs, Example: "  blackstart incident list",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
+				out, err := client.ListIncidents(ctx, &pb.ListIncidentsRequest{})
+				if err != nil || o.json() {
+					return first(err, func() error { return printProto(c, out) })
+				}
+				var rows []table.Row
+				for _, in := range out.GetIncidents() {
+					rows = append(rows, table.Row{in.GetId(), in.GetStatus(), clock(in.GetDeclaredAt()), clock(in.GetClosedAt()), in.GetCounts().GetRecovered(), cell(in.GetTitle(), 60)})
+				}
+				printTable(c, table.Row{"INCIDENT", "STATUS", "DECLARED", "CLOSED", "RECOVERED", "TITLE"}, rows)
+				return nil
+			})
+		},
+	}
+}
+
+func newIncidentShow(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "show [INCIDENT]", Short: "Show how an incident stands", Args: cobra.MaximumNArgs(1), Example: "  blackstart incident show",
+		RunE: func(c *cobra.Command, args []string) error {
+			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
+				out, err := client.ShowIncident(ctx, &pb.ShowIncidentRequest{Incident: arg(args, 0)})
+				if err != nil {
+					return err
+				}
+				return o.showIncident(c, out.GetIncident(), out)
+			})
+		},
+	}
+}
+
+func newIncidentPlan(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "plan [INCIDENT]", Short: "Print the proposed plan: host, wave, method, reason", Args: cobra.MaximumNArgs(1), Example: "  blackstart incident plan",
+		RunE: func(c *cobra.Command, args []string) error {
+			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
+				out, err := client.Plan(ctx, &pb.PlanRequest{Incident: arg(args, 0)})
+				if err != nil || o.json() {
+					return first(err, func() error { return printProto(c, out) })
+				}
+				printPlan(c, out)
+				return nil
+			})
+		},
+	}
+}
+
+// printPlan prints a plan as a table.
+func printPlan(c *cobra.Command, p *pb.PlanResponse) {
+	var rows []table.Row
+	for _, w := range p.GetWaves() {
+		for _, h := range w.GetHosts() {
+			rows = append(rows, table.Row{w.GetWave(), w.GetTier(), h.GetHost(), h.GetService(), h.GetMethod(), h.GetRung(), h.GetReason()})
+		}
+	}
+	for _, h := range p.GetExcluded() {
+		rows = append(rows, table.Row{"-", "-", h.GetHost(), h.GetService(), "leave alone", "-", cell(h.GetReason(), 120)})
+	}
+	printTable(c, table.Row{"WAVE", "TIER", "HOST", "SERVICE", "METHOD", "RUNG", "REASON"}, rows)
+	say(c, "\nplan %s", p.GetDigest())
+}
+
+func newApprove(o *options) *cobra.Command {
+	var digest, incident string
+	var wave int32
+	c := &cobra.Command{
+		Use: "approve", Short: "Approve the plan that you have read, or the opening of a wave", Args: cobra.NoArgs,
+		Example: "  blackstart incident approve --plan sha256:3b1f…\n  blackstart incident approve --wave 2",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if (digest == "") == (wave == 0) {
+				return usage("say what you approve: --plan DIGEST (see `blackstart incident plan`) or --wave N")
+			}
+			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
+				out, err := client.Approve(ctx, &pb.ApproveRequest{Incident: incident, Digest: digest, Wave: wave})
+				if err != nil {
+					return err
+				}
+				return o.showIncident(c, out.GetIncident(), out)
+			})
+		},
+	}
+	c.Flags().StringVar(&digest, "plan", "", "digest of the plan")
+	c.Flags().Int32Var(&wave, "wave", 0, "number of the wave to open")
+	c.Flags().StringVar(&incident, "incident", "", "the incident; default the open one")
+	return c
+}
+
+// steer builds a command that takes an optional incident and a reason and shows how things stand afterwards.
+func steer(o *options, use, short, example string, needReason bool, call func(context.Context, pb.OperatorServiceClient, string, string) (*pb.Incident, proto.Message, error)) *cobra.Command {
+	var reason string
+	c := &cobra.Command{
+		Use: use + " [INCIDENT]", Short: short, Example: example, Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if needReason && strings.TrimSpace(reason) == "" {
+				return usage("%s needs --reason: it will stand in the report", c.CommandPath())
+			}
+			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
+				in, out, err := call(ctx, client, arg(args, 0), reason)
+				if err != nil {
+					return err
+				}
+				return o.showIncident(c, in, out)
+			})
+		},
+	}
+	c.Flags().StringVar(&reason, "reason", "", "why; it stands in the report")
+	return c
+}
+
+func newPause(o *options) *cobra.Command {
+	return steer(o, "pause", "Freeze every clock and start nothing new", `  blackstart incident pause --reason "vendor call"`, false,
+		func(ctx context.Context, client pb.OperatorServiceClient, id, reason string) (*pb.Incident, proto.Message, error) {
+			out, err := client.Pause(ctx, &pb.PauseRequest{Incident: id, Reason: reason})
+			return out.GetIncident(), out, err
+		})
+}
+
+func newResume(o *options) *cobra.Command {
+	var wave int32
+	c := steer(o, "resume", "Go on after a pause or a hold; accepts the failures so far, in your name", `  blackstart incident resume --wave 2 --reason "two old NICs, accepted"`, true,
+		func(ctx context.Context, client pb.OperatorServiceClient, id, reason string) (*pb.Incident, proto.Message, error) {
+			out, err := client.Resume(ctx, &pb.ResumeRequest{Incident: id, Wave: wave, Reason: reason})
+			return out.GetIncident(), out, err
+		})
+	c.Flags().Int32Var(&wave, "wave", 0, "only this held wave; default everything that is paused or held")
+	return c
+}
+
+func newAbort(o *options) *cobra.Command {
+	return steer(o, "abort", "End the sending for good; says for each host what becomes of it", `  blackstart incident abort --reason "wrong playbook"`, true,
+		func(ctx context.Context, client pb.OperatorServiceClient, id, reason string) (*pb.Incident, proto.Message, error) {
+			out, err := client.Abort(ctx, &pb.AbortRequest{Incident: id, Reason: reason})
+			return out.GetIncident(), out, err
+		})
+}
+
+func newClose(o *options) *cobra.Command {
+	return steer(o, "close", "Close an incident in which nothing is left to do and no debt is open", "  blackstart incident close", false,
+		func(ctx context.Context, client pb.OperatorServiceClient, id, reason string) (*pb.Incident, proto.Message, error) {
+			out, err := client.Close(ctx, &pb.CloseRequest{Incident: id, Reason: reason})
+			if err == nil && out.GetIncident().GetStatus() == "closed-with-exceptions" {
+				err = &outcome{exitHeld, "the incident is closed with exceptions: see `blackstart report`"}
+			}
+			return out.GetIncident(), out, err
+		})
+}
+
+func newOverride(o *options) *cobra.Command {
+	var reason, incident string
+	c := &cobra.Command{
+		Use: "override host:NAME|service:NAME|wave:N", Short: "Lift a hold on your own word: a host's order, a service's dependency, a wave's gate",
+		Long:    "Override lifts what holds a host back by order (dependencies, canary, ramp, its wave), takes a service for up, or opens a wave and passes its gate. It never lifts what a playbook forbids, a group's limit or a resource's slots.",
+		Example: `  blackstart incident override service:storage --reason "checked by hand"`, Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if strings.TrimSpace(reason) == "" {
+				return usage("%s needs --reason: it will stand in the report", c.CommandPath())
+			}
+			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
+				out, err := client.Override(ctx, &pb.OverrideRequest{Incident: incident, Target: args[0], Reason: reason})
+				if err != nil {
+					return err
+				}
+				return o.showIncident(c, out.GetIncident(), out)
+			})
+		},
+	}
+	c.Flags().StringVar(&reason, "reason", "", "why; it stands in the report")
+	c.Flags().StringVar(&incident, "incident", "", "the incident; default the open one")
+	return c
+}
+
+// showIncident prints how an incident stands; whole is what -o json prints.
+func (o *options) showIncident(c *cobra.Command, in *pb.Incident, whole proto.Message) error {
+	if o.json() {
+		return printProto(c, whole)
+	}
+	say(c, "%s  %s  %s", in.GetId(), strings.ToUpper(in.GetStatus()), cell(in.GetTitle(), 80))
+	say(c, "began %s, declared %s, playbook %s", clock(in.GetBeganAt()), clock(in.GetDeclaredAt()), in.GetPlaybook())
+	if in.GetReason() != "" {
+		say(c, "%s", cell(in.GetReason(), 200))
+	}
+	say(c, "")
+	printWaves(c, in)
+	n := in.GetCounts()
+	say(c, "\n%d recovered, %d in flight, %d waiting, %d need hands, %d skipped, %d not hit; %d open debts", n.GetRecovered(), n.GetAttempting()+n.GetVerifying(),
+		n.GetWaiting(), n.GetNeedsHands(), n.GetSkipped(), n.GetNotHit(), in.GetOpenDebts())
+	if in.GetStatus() == "running" {
+		say(c, "%s", forecastLine(in.GetForecast()))
+	}
+	if !in.GetPlanApproved() && in.GetStatus() == "declared" {
+		say(c, "\nNothing is sent yet. Read the plan and approve it:\n  blackstart incident plan\n  blackstart incident approve --plan %s", in.GetPlanDigest())
+	}
+	return nil
+}
+
+func printWaves(c *cobra.Command, in *pb.Incident) {
+	var rows []table.Row
+	for _, w := range in.GetWaves() {
+		n := w.GetCounts()
+		rows = append(rows, table.Row{w.GetWave(), w.GetTier(), w.GetStatus(), w.GetSize(), n.GetRecovered(), n.GetAttempting() + n.GetVerifying(), n.GetWaiting(), n.GetNeedsHands(), cell(w.GetReason(), 100)})
+	}
+	printTable(c, table.Row{"WAVE", "TIER", "STATUS", "HOSTS", "RECOVERED", "IN FLIGHT", "WAITING", "HANDS", "REASON"}, rows)
+}
+
+func forecastLine(f *pb.Forecast) string {
+	if f.GetEarliest() == nil {
+		return "forecast: " + f.GetReason()
+	}
+	return fmt.Sprintf("forecast: the rest is back between %s and %s (%s)", clock(f.GetEarliest()), clock(f.GetLatest()), f.GetReason())
+}
+
+func arg(args []string, i int) string {
+	if i < len(args) {
+		return args[i]
+	}
+	return ""
+}
+
+// first returns err, or what then returns when there is none.
+func first(err error, then func() error) error {
+	if err != nil {
+		return err
+	}
+	return then()
+}

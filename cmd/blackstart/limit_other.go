@@ -1,0 +1,11 @@
+//go:build !unix
+
+package main
+
+import "github.com/hashicorp/go-hclog"
+
+// raiseFileLimit has nothing to do where there is no such limit.
+func raiseFileLimit(hclog.Logger, int) {}
+
+// maxRSS is the most memory that this process has held, in bytes.
+func maxRSS() int64 { return heap() }

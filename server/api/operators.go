@@ -1,0 +1,236 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+
+	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
+	"github.com/blackstart-recovery/blackstart/server/coordinator"
+	"github.com/blackstart-recovery/blackstart/server/recovery"
+	"github.com/blackstart-recovery/blackstart/server/report"
+)
+
+// operators is OperatorService: each call is one input, and its answer is how things stand afterwards.
+type operators struct {
+	pb.UnimplementedOperatorServiceServer
+	cfg Config
+}
+
+func actor(ctx context.Context) string { return "operator:" + who(ctx).name }
+
+func (o *operators) Declare(ctx context.Context, r *pb.DeclareRequest) (*pb.DeclareResponse, error) {
+	var began time.Time
+	if r.GetBegan() != nil {
+		began = r.GetBegan().AsTime()
+	}
+	id, err := o.cfg.Coordinator.Declare(ctx, actor(ctx), recovery.Clean(r.GetTitle(), maxText), r.GetPlaybook(), began)
+	if err != nil {
+		return nil, err
+	}
+	in, err := o.incident(ctx, id)
+	return &pb.DeclareResponse{Incident: in}, err
+}
+
+func (o *operators) Plan(ctx context.Context, r *pb.PlanRequest) (*pb.PlanResponse, error) {
+	var out *pb.PlanResponse
+	err := o.cfg.Coordinator.View(ctx, r.GetIncident(), func(v coordinator.View) { out = plan(v.State.Plan) })
+	return out, err
+}
+
+func (o *operators) Approve(ctx context.Context, r *pb.ApproveRequest) (*pb.ApproveResponse, error) {
+	in, err := o.do(ctx, r.GetIncident(), recovery.Approve{Digest: r.GetDigest(), Wave: int(r.GetWave())})
+	return &pb.ApproveResponse{Incident: in}, err
+}
+
+func (o *operators) Pause(ctx context.Context, r *pb.PauseRequest) (*pb.PauseResponse, error) {
+	in, err := o.do(ctx, r.GetIncident(), recovery.Pause{Reason: text(r.GetReason())})
+	return &pb.PauseResponse{Incident: in}, err
+}
+
+func (o *operators) Resume(ctx context.Context, r *pb.ResumeRequest) (*pb.ResumeResponse, error) {
+	in, err := o.do(ctx, r.GetIncident(), recovery.Resume{Wave: int(r.GetWave()), Reason: text(r.GetReason())})
+	return &pb.ResumeResponse{Incident: in}, err
+}
+
+func (o *operators) Abort(ctx context.Context, r *pb.AbortRequest) (*pb.AbortResponse, error) {
+	in, err := o.do(ctx, r.GetIncident(), recovery.Abort{Reason: text(r.GetReason())})
+	return &pb.AbortResponse{Incident: in}, err
+}
+
+func (o *operators) Close(ctx context.Context, r *pb.CloseRequest) (*pb.CloseResponse, error) {
+	in, err := o.do(ctx, r.GetIncident(), recovery.Close{Reason: text(r.GetReason())})
+	return &pb.CloseResponse{Incident: in}, err
+}
+
+func (o *operators) Override(ctx context.Context, r *pb.OverrideRequest) (*pb.OverrideResponse, error) {
+	in, err := o.do(ctx, r.GetIncident(), recovery.Override{Target: r.GetTarget(), Reason: text(r.GetReason())})
+	return &pb.OverrideResponse{Incident: in}, err
+}
+
+func (o *operators) Retry(ctx context.Context, r *pb.RetryRequest) (*pb.RetryResponse, error) {
+	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), recovery.Retry{Host: r.GetHost(), Rung: r.GetRung(), Reason: text(r.GetReason())})
+	return &pb.RetryResponse{Host: h}, err
+}
+
+func (o *operators) Skip(ctx context.Context, r *pb.SkipRequest) (*pb.SkipResponse, error) {
+	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), recovery.Skip{Host: r.GetHost(), Reason: text(r.GetReason())})
+	return &pb.SkipResponse{Host: h}, err
+}
+
+func (o *operators) Claim(ctx context.Context, r *pb.ClaimRequest) (*pb.ClaimResponse, error) {
+	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), recovery.Claim{Host: r.GetHost(), By: who(ctx).name, For: r.GetFor().AsDuration()})
+	return &pb.ClaimResponse{Host: h}, err
+}
+
+func (o *operators) HandsDone(ctx context.Context, r *pb.HandsDoneRequest) (*pb.HandsDoneResponse, error) {
+	in := recovery.HandsDone{Host: r.GetHost(), By: who(ctx).name, Note: text(r.GetNote()), Spent: r.GetSpent().AsDuration()}
+	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), in)
+	return &pb.HandsDoneResponse{Host: h}, err
+}
+
+func (o *operators) ClearDebt(ctx context.Context, r *pb.ClearDebtRequest) (*pb.ClearDebtResponse, error) {
+	in := recovery.ClearDebt{Host: r.GetHost(), Debt: r.GetDebt(), By: who(ctx).name, Note: text(r.GetNote())}
+	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), in)
+	return &pb.ClearDebtResponse{Host: h}, err
+}
+
+func (o *operators) ListIncidents(ctx context.Context, _ *pb.ListIncidentsRequest) (*pb.ListIncidentsResponse, error) {
+	out := &pb.ListIncidentsResponse{}
+	err := o.cfg.Coordinator.Incidents(ctx, func(v coordinator.View) { out.Incidents = append(out.Incidents, incident(v)) })
+	return out, err
+}
+
+func (o *operators) ShowIncident(ctx context.Context, r *pb.ShowIncidentRequest) (*pb.ShowIncidentResponse, error) {
+	in, err := o.incident(ctx, r.GetIncident())
+	return &pb.ShowIncidentResponse{Incident: in}, err
+}
+
+func (o *operators) ListHosts(ctx context.Context, r *pb.ListHostsRequest) (*pb.ListHostsResponse, error) {
+	out := &pb.ListHostsResponse{}
+	err := o.cfg.Coordinator.View(ctx, r.GetIncident(), func(v coordinator.View) {
+		why := v.State.Why(v.Now)
+		for _, h := range v.State.Hosts() {
+			if (r.GetPhase() == "" || r.GetPhase() == string(h.Phase)) && (r.GetWave() == 0 || int(r.GetWave()) == h.Wave) {
+				out.Hosts = append(out.Hosts, host(v.State, h, why[h.Host.Name]))
+			}
+		}
+	})
+	return out, err
+}
+
+func (o *operators) ShowHost(ctx context.Context, r *pb.ShowHostRequest) (*pb.ShowHostResponse, error) {
+	out := &pb.ShowHostResponse{}
+	var missing error
+	err := o.cfg.Coordinator.View(ctx, r.GetIncident(), func(v coordinator.View) {
+		h := v.State.Host(r.GetHost())
+		if h == nil {
+			missing = unknownHost(r.GetHost(), v.State.ID)
+			return
+		}
+		out.Host = host(v.State, h, v.State.Why(v.Now)[h.Host.Name])
+		for _, e := range v.Entries {
+			if recovery.HostOf(e.Event) == h.Host.Name {
+				out.Story = append(out.Story, entry(e))
+			}
+		}
+	})
+	if err == nil {
+		err = missing
+	}
+	return out, err
+}
+
+// watchGap keeps a busy incident from flooding its watchers.
+const watchGap = 250 * time.Millisecond
+
+// Watch sends the status whenever something changed, and at least every few seconds, with the entries since the last message.
+func (o *operators) Watch(r *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchResponse]) error {
+	ctx := stream.Context()
+	changed, end := o.cfg.Coordinator.Watch()
+	defer end()
+	after, id := r.GetAfterSeq(), r.GetIncident()
+	for {
+		out := &pb.WatchResponse{}
+		err := o.cfg.Coordinator.View(ctx, id, func(v coordinator.View) {
+			out.Incident = incident(v)
+			if after < uint64(len(v.Entries)) {
+				for _, e := range v.Entries[after:] {
+					out.Entries = append(out.Entries, entry(e))
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+		id, after = out.GetIncident().GetId(), out.GetIncident().GetSeq()
+		if err := stream.Send(out); err != nil || out.GetIncident().GetClosedAt() != nil {
+			return err
+		}
+		if err := pause(ctx, o.cfg.Coordinator.Done(), nil, watchGap); err != nil {
+			return err
+		}
+		if err := pause(ctx, o.cfg.Coordinator.Done(), changed, 5*time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits for an event, but no longer than d.
+func pause(ctx context.Context, done, event <-chan struct{}, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-event:
+	case <-t.C:
+	case <-done:
+		return coordinator.ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (o *operators) Report(ctx context.Context, r *pb.ReportRequest) (*pb.ReportResponse, error) {
+	var rep report.Report
+	err := o.cfg.Coordinator.View(ctx, r.GetIncident(), func(v coordinator.View) { rep = report.Build(v.State, v.Entries, v.Now) })
+	if err != nil {
+		return nil, err
+	}
+	if r.GetFormat() == pb.ReportFormat_REPORT_FORMAT_JSON {
+		return &pb.ReportResponse{Body: rep.JSON()}, nil
+	}
+	return &pb.ReportResponse{Body: rep.Markdown()}, nil
+}
+
+// do brings an input in and returns how the incident stands.
+func (o *operators) do(ctx context.Context, id string, in recovery.Input) (*pb.Incident, error) {
+	if err := o.cfg.Coordinator.Do(ctx, id, actor(ctx), in); err != nil {
+		return nil, err
+	}
+	return o.incident(ctx, id)
+}
+
+func (o *operators) incident(ctx context.Context, id string) (*pb.Incident, error) {
+	var out *pb.Incident
+	err := o.cfg.Coordinator.View(ctx, id, func(v coordinator.View) { out = incident(v) })
+	return out, err
+}
+
+// doHost brings an input in and returns how the host stands.
+func (o *operators) doHost(ctx context.Context, id, name string, in recovery.Input) (*pb.Host, error) {
+	if err := o.cfg.Coordinator.Do(ctx, id, actor(ctx), in); err != nil {
+		return nil, err
+	}
+	r, err := o.ShowHost(ctx, &pb.ShowHostRequest{Incident: id, Host: name})
+	return r.GetHost(), err
+}
+
+func unknownHost(name, id string) error {
+	return &recovery.Error{Kind: recovery.KindNotFound, Message: "host " + recovery.Clean(name, 80) + " is not in the fleet of incident " + id}
+}
+
+const maxText = 500 // bytes of a reason or note
+
+func text(s string) string { return recovery.Clean(s, maxText) }

@@ -1,0 +1,137 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/blackstart-recovery/blackstart/server/recovery"
+)
+
+// View is one incident at one moment. It is valid only inside the function that it is given to.
+type View struct {
+	State   *recovery.State
+	Entries []recovery.Entry // the whole journal, oldest first
+	Now     time.Time
+}
+
+// Do brings an operator's input to the open incident. incident may be empty; when it is named it must be the open one.
+func (c *Coordinator) Do(ctx context.Context, incident, actor string, in recovery.Input) error {
+	return c.call(ctx, func() error {
+		if incident != "" && incident != c.state.ID {
+			if _, ok := c.find(incident); ok {
+				return &recovery.Error{Kind: recovery.KindRefused, Message: "incident " + incident + " is over: nothing in it can be changed any more"}
+			}
+			return unknownIncident(incident)
+		}
+		_, err := c.take(actor, in)
+		return err
+	})
+}
+
+// Declare opens an incident with the coordinator's fleet and the playbook named, or the only one that fits, and returns its id.
+func (c *Coordinator) Declare(ctx context.Context, actor, title, book string, began time.Time) (string, error) {
+	var id string
+	err := c.call(ctx, func() error {
+		if c.state.ID != "" && c.state.Outcome == "" {
+			return &recovery.Error{Kind: recovery.KindRefused, Message: "incident " + c.state.ID + " is still open: close or abort it first"}
+		}
+		facts, err := c.choose(book)
+		if err != nil {
+			return err
+		}
+		id = c.nextID()
+		kept, keptEntries := c.state, c.entries
+		c.state, c.entries = recovery.NewState(), nil
+		for _, v := range c.seen {
+			c.state.See(v)
+		}
+		_, err = c.take(actor, recovery.Declare{Incident: id, Title: title, Began: began, Fleet: c.cfg.Fleet, Playbook: facts})
+		switch {
+		case err != nil:
+			c.state, c.entries = kept, keptEntries
+		case kept.ID != "":
+			c.past = append(c.past, past{kept, keptEntries})
+		}
+		return err
+	})
+	return id, err
+}
+
+// choose finds the playbook by name, or the only one that fits a host of the fleet.
+func (c *Coordinator) choose(name string) (recovery.Playbook, error) {
+	if name != "" {
+		if b, ok := c.cfg.Playbooks.ByName(name); ok {
+			return b.Facts, nil
+		}
+		return recovery.Playbook{}, &recovery.Error{Kind: recovery.KindNotFound, Message: fmt.Sprintf("there is no playbook %q: there are %s", name, c.bookNames())}
+	}
+	fit := c.cfg.Playbooks.Matching(c.cfg.Fleet.Hosts)
+	if len(fit) != 1 {
+		return recovery.Playbook{}, &recovery.Error{Kind: recovery.KindInvalid, Message: fmt.Sprintf("%d playbooks fit fleet %s: name one of %s", len(fit), c.cfg.Fleet.Name, c.bookNames())}
+	}
+	return fit[0].Facts, nil
+}
+
+func (c *Coordinator) bookNames() string {
+	var names []string
+	for _, b := range c.cfg.Playbooks.All() {
+		names = append(names, b.Facts.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// nextID names an incident after its day and its number.
+func (c *Coordinator) nextID() string {
+	n := len(c.past) + 1
+	if c.state.ID != "" {
+		n++
+	}
+	return fmt.Sprintf("%s-%d", c.now().UTC().Format(time.DateOnly), n)
+}
+
+// View lets f read an incident, the open or last one when the name is empty. f runs in the loop: it copies what it needs and
+// does no I/O.
+func (c *Coordinator) View(ctx context.Context, incident string, f func(View)) error {
+	return c.call(ctx, func() error {
+		p, ok := c.find(incident)
+		if !ok {
+			if incident == "" {
+				return &recovery.Error{Kind: recovery.KindNotFound, Message: "no incident has been declared: blackstart incident declare"}
+			}
+			return unknownIncident(incident)
+		}
+		f(View{State: p.state, Entries: p.entries, Now: c.now()})
+		return nil
+	})
+}
+
+// Incidents lets f read every incident, oldest first.
+func (c *Coordinator) Incidents(ctx context.Context, f func(View)) error {
+	return c.call(ctx, func() error {
+		for _, p := range c.past {
+			f(View{State: p.state, Entries: p.entries, Now: c.now()})
+		}
+		if c.state.ID != "" {
+			f(View{State: c.state, Entries: c.entries, Now: c.now()})
+		}
+		return nil
+	})
+}
+
+func (c *Coordinator) find(incident string) (past, bool) {
+	if c.state.ID != "" && (incident == "" || incident == c.state.ID) {
+		return past{c.state, c.entries}, true
+	}
+	for _, p := range c.past {
+		if p.state.ID == incident {
+			return p, true
+		}
+	}
+	return past{}, false
+}
+
+func unknownIncident(id string) error {
+	return &recovery.Error{Kind: recovery.KindNotFound, Message: "there is no incident " + id + ": blackstart incident list"}
+}

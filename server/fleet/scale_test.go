@@ -1,0 +1,65 @@
+package fleet
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// estate writes a fleet file with n hosts, each in an entry of its own: the costliest way to say it.
+func estate(n int) []byte {
+	var b strings.Builder
+	b.WriteString("fleet: big\ntiers: [{name: first}, {name: second}]\nservices:\n")
+	for i := range 100 {
+		tier, needs := "first", ""
+		if i >= 20 {
+			tier, needs = "second", fmt.Sprintf(", needs: [s%d, s%d]", i%20, i%7)
+		}
+		fmt.Fprintf(&b, "  - {name: s%d, tier: %s%s}\n", i, tier, needs)
+	}
+	b.WriteString("sites: {hall: 4}\nladders:\n  rescue: [{name: rescue, environment: rescue-linux, address: '11.{2}.{3}.{4}'}]\ndefaults: {os: windows-2019, ladder: rescue}\nhosts:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  - name: host%06d\n    service: s%d\n    site: hall\n    data: none\n    address: 10.%d.%d.%d\n", i, i%100, i>>16, i>>8&255, i&255)
+	}
+	return []byte(b.String())
+}
+
+// TestScale reads 100,000 hosts. The limit is several times what two cores need, so that it only fails when something
+// stopped being linear.
+func TestScale(t *testing.T) {
+	small, large := reading(t, maxHosts/10), reading(t, maxHosts)
+	t.Logf("10,000 hosts in %s, 100,000 in %s", small, large)
+	if limit := 30 * time.Second; large > limit {
+		t.Errorf("100,000 hosts took %s, more than %s", large, limit)
+	}
+	if large > 40*max(small, 50*time.Millisecond) {
+		t.Errorf("ten times the hosts took %s instead of %s", large, small)
+	}
+}
+
+func reading(t *testing.T, hosts int) time.Duration {
+	data := estate(hosts)
+	runtime.GC()
+	start := time.Now()
+	f, err := Parse("big.yaml", data)
+	took := time.Since(start)
+	if err != nil || len(f.Hosts) != hosts {
+		t.Fatalf("%d hosts of %d: %v", len(f.Hosts), hosts, err)
+	}
+	return took
+}
+
+func BenchmarkParse(b *testing.B) {
+	for _, n := range []int{934, 10_000, 100_000} {
+		data := estate(n)
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := Parse("big.yaml", data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

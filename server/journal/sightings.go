@@ -1,0 +1,102 @@
+package journal
+
+import (
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/blackstart-recovery/blackstart/server/recovery"
+)
+
+// SaveSightings writes the last that was heard of the hosts in one transaction; each replaces what was kept of its host.
+// Errors are as those of Append.
+func (j *Journal) SaveSightings(sightings []recovery.Sighting) error {
+	if len(sightings) == 0 {
+		return nil
+	}
+	values := make([][]byte, len(sightings))
+	for i, s := range sightings {
+		if s.Host == "" || len(s.Host) > bbolt.MaxKeySize {
+			return fmt.Errorf("sighting %d of %d has no usable host name (%.40q)", i+1, len(sightings), s.Host)
+		}
+		v, err := sealJSON(s)
+		if err != nil {
+			return fmt.Errorf("sighting of %s: %w", s.Host, err)
+		}
+		values[i] = v
+	}
+	return j.write(isThere(sightingsBucket), func(tx *bbolt.Tx) error {
+		b := tx.Bucket(sightingsBucket)
+		for i, s := range sightings {
+			if err := b.Put([]byte(s.Host), values[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Sightings returns the last that was saved of each host.
+func (j *Journal) Sightings() (map[string]recovery.Sighting, error) {
+	sightings := map[string]recovery.Sighting{}
+	err := j.view(func(tx *bbolt.Tx) error {
+		return tx.Bucket(sightingsBucket).ForEach(func(k, v []byte) error {
+			var s recovery.Sighting
+			err := unsealJSON(v, &s)
+			if err == nil && s.Host != string(k) {
+				err = fmt.Errorf("the sighting of %q stands in its place", s.Host)
+			}
+			if err != nil {
+				return &BrokenError{Why: fmt.Sprintf("the sighting of %q: %v", k, err)}
+			}
+			sightings[s.Host] = s
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return sightings, nil
+}
+
+// NextEpoch counts the coordinator's starts: 1, 2, 3 … The number is on disk before it is returned, so no two
+// starts on one file ever have the same.
+func (j *Journal) NextEpoch() (uint64, error) {
+	var epoch uint64
+	err := j.write(
+		func(tx *bbolt.Tx) (err error) { epoch, err = setting(tx, epochKey); return err },
+		func(tx *bbolt.Tx) error { return putSetting(tx, epochKey, epoch+1) },
+	)
+	if err != nil {
+		return 0, err
+	}
+	return epoch + 1, nil
+}
+
+// setting returns a number from the settings, 0 where it was never set.
+func setting(tx *bbolt.Tx, key []byte) (n uint64, err error) {
+	v := tx.Bucket(settingsBucket).Get(key)
+	if v == nil {
+		return 0, nil
+	}
+	if err := unsealJSON(v, &n); err != nil {
+		return 0, &BrokenError{Why: fmt.Sprintf("the setting %q: %v", key, err)}
+	}
+	return n, nil
+}
+
+func putSetting(tx *bbolt.Tx, key []byte, n uint64) error {
+	v, err := sealJSON(n)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(settingsBucket).Put(key, v)
+}
+
+// isThere looks whether a bucket's pages can be reached.
+func isThere(name []byte) func(tx *bbolt.Tx) error {
+	return func(tx *bbolt.Tx) error {
+		tx.Bucket(name).Cursor().Last()
+		return nil
+	}
+}

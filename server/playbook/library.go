@@ -1,0 +1,188 @@
+// Package playbook reads recovery playbooks: folders of data that say which files on a host are bad and which are good,
+// and hold one script per environment that repairs it. A playbook's identity is its digest, a content address over every
+// file of its folder, so that each attempt records exactly what touched a host.
+//
+// The package decides nothing and runs nothing. It also writes the shell script that evaluates probes on a host without
+// an agent, and reads that script's answer.
+package playbook
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/blackstart-recovery/blackstart/server/recovery"
+)
+
+// Playbook is one version of a playbook, checked in full. It must not be changed.
+type Playbook struct {
+	Facts    recovery.Playbook // what the core needs; Facts.Digest is the identity
+	Bad      []Probe           // what must not be on a host
+	Good     []Probe           // what must be on it
+	Preserve bool              // its scripts copy bad files aside before they delete them
+	Sources  []Source          // whose advice it follows
+	scripts  map[string][]byte // by environment
+}
+
+// Script returns a copy of the script for an environment, and whether there is one.
+func (p *Playbook) Script(environment string) ([]byte, bool) {
+	s, ok := p.scripts[environment]
+	return slices.Clone(s), ok
+}
+
+// Library is a set of playbooks. It does not change after it was loaded and may be used by several goroutines.
+type Library struct {
+	byName   map[string]*Playbook
+	byDigest map[string]*Playbook
+}
+
+// maxPlaybooks bounds the folders of one library.
+const maxPlaybooks = 256
+
+// Load reads every top-level folder of fsys that has a manifest.yaml. The error joins every problem in every folder, each
+// a *Problem with its place.
+func Load(fsys fs.FS) (*Library, error) { return load(fsys, "") }
+
+// LoadWithOverrides reads the embedded playbooks and those in dir. A playbook in dir replaces the embedded one of its name
+// for ByName, All and Matching; ByDigest finds both. An empty dir means the embedded ones only.
+func LoadWithOverrides(embedded fs.FS, dir string) (*Library, error) {
+	base, err := Load(embedded)
+	if err != nil || dir == "" {
+		return base, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("playbook folder %s cannot be opened; name an existing folder that holds one folder per playbook: %w", dir, err)
+	}
+	defer root.Close()
+	own, err := load(root.FS(), dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(own.byName) == 0 {
+		return nil, fmt.Errorf("playbook folder %s holds no playbook; put one folder with a manifest.yaml per playbook into it", dir)
+	}
+	for name, p := range own.byName {
+		base.byName[name] = p
+		base.byDigest[p.Facts.Digest] = p
+	}
+	return base, nil
+}
+
+// load reads a library; prefix stands before file names in messages.
+func load(fsys fs.FS, prefix string) (*Library, error) {
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return nil, fmt.Errorf("the playbooks cannot be listed; check the folder %s: %w", prefix, err)
+	}
+	lib := &Library{byName: map[string]*Playbook{}, byDigest: map[string]*Playbook{}}
+	var problems []error
+	folders := 0
+	for _, e := range entries {
+		if e.Type()&fs.ModeSymlink != 0 {
+			problems = append(problems, &Problem{File: filepath.Join(prefix, e.Name()), What: "is a link, which is not followed; put the playbook's folder itself there"})
+			continue
+		}
+		if !e.IsDir() {
+			continue
+		}
+		if folders++; folders > maxPlaybooks {
+			problems = append(problems, fmt.Errorf("there are more than %d playbook folders; is %q the right place?", maxPlaybooks, prefix))
+			break
+		}
+		p, errs := loadPlaybook(fsys, e.Name(), filepath.Join(prefix, e.Name()))
+		problems = append(problems, errs...)
+		if p != nil {
+			lib.byName[p.Facts.Name] = p
+			lib.byDigest[p.Facts.Digest] = p
+		}
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	return lib, nil
+}
+
+// loadPlaybook reads one folder. Without a manifest it is no playbook: nil without a problem.
+func loadPlaybook(fsys fs.FS, folder, shown string) (*Playbook, []error) {
+	entries, err := fs.ReadDir(fsys, folder)
+	if err != nil {
+		return nil, []error{fmt.Errorf("playbook folder %s cannot be listed; check its permissions: %w", shown, err)}
+	}
+	found := false
+	for _, e := range entries {
+		switch {
+		case e.Name() == manifestName:
+			found = true
+		case strings.EqualFold(e.Name(), manifestName), strings.EqualFold(e.Name(), "manifest.yml"):
+			return nil, []error{&Problem{File: filepath.Join(shown, e.Name()), What: "a playbook's manifest is called manifest.yaml; rename it"}}
+		}
+	}
+	if !found {
+		return nil, nil
+	}
+	files, problems := readFolder(fsys, folder, shown)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	m, problems := parseManifest(filepath.Join(shown, manifestName), files[manifestName])
+	if m == nil {
+		return nil, problems
+	}
+	check := &yamlFile{name: filepath.Join(shown, manifestName), problems: problems}
+	if m.nameNode != nil && m.facts.Name != folder {
+		check.fail(m.nameNode, "name is %q but the folder is called %q; make them equal", m.facts.Name, folder)
+	}
+	p := &Playbook{Facts: m.facts, Bad: m.bad, Good: m.good, Preserve: m.preserve, Sources: m.sources, scripts: map[string][]byte{}}
+	for _, env := range m.facts.Environments {
+		s := m.scripts[env]
+		body, ok := files[s.name]
+		if !ok {
+			check.fail(s.node, "script %s is not in the folder; add it or correct the name", s.name)
+			continue
+		}
+		if problem := scriptProblem(s.name, body); problem != "" {
+			check.fail(s.node, "script %s %s", s.name, problem)
+		}
+		if line := deletes(body); line > 0 && !m.preserve {
+			check.fail(m.preserved, "script %s deletes files in line %d; have it copy them aside first and write preserve: true", s.name, line)
+		}
+		p.scripts[env] = body
+	}
+	if len(check.problems) > 0 {
+		return nil, check.sorted()
+	}
+	p.Facts.Digest = digest(files)
+	return p, nil
+}
+
+// ByDigest finds a version of a playbook, also one that an override has replaced.
+func (l *Library) ByDigest(digest string) (*Playbook, bool) {
+	p, ok := l.byDigest[digest]
+	return p, ok
+}
+
+// ByName finds the version of a playbook that is in use.
+func (l *Library) ByName(name string) (*Playbook, bool) {
+	p, ok := l.byName[name]
+	return p, ok
+}
+
+// All returns the playbooks in use, by name.
+func (l *Library) All() []*Playbook {
+	out := make([]*Playbook, 0, len(l.byName))
+	for _, p := range l.byName {
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b *Playbook) int { return strings.Compare(a.Facts.Name, b.Facts.Name) })
+	return out
+}
+
+// Matching returns the playbooks in use that fit at least one of the hosts, by name.
+func (l *Library) Matching(hosts []recovery.Host) []*Playbook {
+	return slices.DeleteFunc(l.All(), func(p *Playbook) bool { return !slices.ContainsFunc(hosts, p.Facts.Fits) })
+}

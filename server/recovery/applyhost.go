@@ -1,0 +1,194 @@
+package recovery
+
+import "time"
+
+func (s *State) applyHost(e Event, at time.Time) {
+	h := s.hosts[hostOf(e)]
+	if h == nil {
+		return
+	}
+	wasUp, wasRecovered := h.Up(), h.Phase == Recovered
+	clock := s.clock(at)
+	switch v := e.(type) {
+	case *AttemptStarted:
+		h.Attempts = append(h.Attempts, v.Attempt)
+		h.bootAtStart, h.proofs, h.ProvenAt = v.BootBefore, 0, time.Time{}
+		h.move(Attempting, v.Reason, at)
+		h.tries++
+	case *AttemptEnded:
+		s.applyEnded(h, v, at)
+	case *HostProven:
+		h.move(Verifying, v.Reason, at)
+		h.ProvenAt, h.provenBoot, h.soakUntil = at, v.Sighting.BootID, clock.Add(v.SoakUntil.Sub(at))
+		h.proofs++
+		h.Failure = nil
+	case *ProofFailed:
+		h.move(v.Next, v.Reason, at)
+		h.fail(Failed, "no proof: "+v.Missing)
+		h.retryAt(v.Rung, v.Until, at, clock)
+	case *HostRecovered:
+		h.move(Recovered, v.Reason, at)
+		h.RecoveredAt, h.Failure, h.tries, h.Owner, h.accounted = at, nil, 0, "", len(h.Attempts)
+		if h.FirstBack.IsZero() {
+			h.FirstBack = at
+		}
+		for _, d := range v.Debts {
+			d.Since = at
+			h.Debts = append(h.Debts, d)
+		}
+	case *HostRelapsed:
+		h.move(v.Next, v.Reason, at)
+		h.fail(Failed, firstOf(v.Signature, "relapsed"))
+		h.Relapses++
+		h.RecoveredAt, h.base = time.Time{}, len(h.Attempts)
+		h.retryAt(v.Rung, time.Time{}, at, clock)
+		h.tries = 0
+	case *HostNeedsHands:
+		h.move(NeedsHands, v.Reason, at)
+	case *HostClaimed:
+		h.Owner, h.ownedUntil = v.By, time.Time{}
+		if v.Until.IsZero() {
+			h.Owner = ""
+		} else {
+			h.ownedUntil = clock.Add(v.Until.Sub(at))
+		}
+	case *HandsFinished:
+		s.applyHands(h, v, at)
+	case *HostSkipped:
+		h.move(Skipped, v.Reason, at)
+		h.Owner, h.Failure = "", nil
+	case *HostReturned:
+		h.move(Waiting, v.Reason, at)
+		h.retryAt(v.Rung, time.Time{}, at, clock)
+		h.tries, h.base = 0, len(h.Attempts)
+		s.joinWave(h)
+	case *DebtCleared:
+		for i := range h.Debts {
+			if h.Debts[i].ID == v.Debt && h.Debts[i].Cleared.IsZero() {
+				h.Debts[i].Cleared, h.Debts[i].By, h.Debts[i].Note = at, v.By, v.Note
+			}
+		}
+	}
+	s.afterMove(h, wasUp, wasRecovered, at)
+}
+
+// afterMove keeps what is counted in step with the host's phase.
+func (s *State) afterMove(h *HostState, wasUp, wasRecovered bool, at time.Time) {
+	if h.Phase == Attempting || h.Phase == Verifying && !h.Host.Agent {
+		s.active[h.Host.Name] = h
+	} else {
+		delete(s.active, h.Host.Name)
+	}
+	if wasUp != h.Up() {
+		s.refreshService(h.Host.Service, at)
+	}
+	if wasRecovered != (h.Phase == Recovered) && h.Wave > 0 && !h.joined {
+		w := s.Waves[h.Wave-1]
+		if wasRecovered {
+			w.recovered--
+		} else {
+			w.recovered++
+		}
+		w.markShare(s.clock(at))
+	}
+}
+
+func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
+	var a *Attempt
+	for i := range h.Attempts {
+		if h.Attempts[i].ID == v.Attempt {
+			a = &h.Attempts[i]
+		}
+	}
+	switch {
+	case a == nil:
+		return
+	case v.Late:
+		a.late = true
+		if a.Result.Class == TimedOut || a.Result.Class == Lost {
+			a.Result = v.Result // it is known now what came of it
+		}
+		return
+	case !a.Ended.IsZero() || h.Phase != Attempting:
+		return
+	}
+	a.Ended, a.Result = at, v.Result
+	h.move(v.Next, v.Reason, at)
+	clock := s.clock(at)
+	if v.Next != Verifying {
+		if v.Result.Class == Cancelled {
+			h.tries = max(0, h.tries-1)
+		} else {
+			h.fail(v.Result.Class, v.Result.Signature)
+		}
+		h.retryAt(v.Rung, v.Until, at, clock)
+		return
+	}
+	h.verifyBy = clock.Add(v.Until.Sub(at))
+	if v.Result.Class != NothingFound {
+		rescue := a.Rung < len(h.Host.Ladder) && h.Host.Ladder[a.Rung].Environment != EnvLinux
+		h.changed = &change{restarted: v.Result.Rebooted || rescue}
+		h.changed.before(h.bootAtStart, v.Result.Boot)
+	}
+}
+
+// applyHands records a person's work as an attempt that succeeded.
+func (s *State) applyHands(h *HostState, v *HandsFinished, at time.Time) {
+	// What was last seen by now may already be the boot after the work; what was seen before the last attempt is not.
+	before := h.bootAtStart
+	if before == "" && h.Scope.Sighting != nil {
+		before = h.Scope.Sighting.BootID
+	}
+	h.changed = &change{restarted: true}
+	h.changed.before(before)
+	h.Attempts = append(h.Attempts, Attempt{ID: v.Attempt, Host: v.Host, N: len(h.Attempts) + 1, Rung: -1, RungName: RungHands,
+		Playbook: s.Playbook.Digest, Started: at.Add(-v.Spent), Ended: at,
+		Result: Result{Class: Succeeded, Detail: "done by " + v.By + note(v.Note), Took: v.Spent}})
+	h.proofs, h.ProvenAt = 0, time.Time{}
+	h.move(Verifying, "work done by "+v.By+"; proof is awaited", at)
+	h.verifyBy, h.Owner = s.clock(at).Add(v.Until.Sub(at)), ""
+}
+
+func (c *change) before(boots ...string) {
+	for _, b := range boots {
+		if b != "" {
+			c.boots = append(c.boots, b)
+		}
+	}
+}
+
+func (h *HostState) move(p Phase, reason string, at time.Time) {
+	h.Phase, h.Reason, h.Since = p, reason, at
+}
+
+// fail notes a failure of the last attempt, which counts until the host is proven.
+func (h *HostState) fail(class Class, signature string) {
+	h.Failure = &Failure{Host: h.Host.Name, Attempt: h.proofBase(), Class: class, Signature: signature}
+}
+
+// retryAt sets the rung and the earliest time of the next attempt.
+func (h *HostState) retryAt(rung int, until, at, clock time.Time) {
+	rung = max(rung, 0) // without a usable rung the first is as unusable as any
+	if rung != h.Rung {
+		h.tries = 0
+	}
+	h.Rung, h.nextAt, h.ProvenAt = rung, time.Time{}, time.Time{}
+	if !until.IsZero() {
+		h.nextAt = clock.Add(until.Sub(at))
+	}
+}
+
+// joinWave adds a host to its wave that the plan had left out.
+func (s *State) joinWave(h *HostState) {
+	if h.Wave < 1 {
+		return
+	}
+	w := s.Waves[h.Wave-1]
+	for _, x := range w.Hosts {
+		if x == h {
+			return
+		}
+	}
+	h.Method, h.joined = MethodRepair, !w.OpenedAt.IsZero()
+	w.Hosts = append(w.Hosts, h)
+}

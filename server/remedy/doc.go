@@ -1,0 +1,58 @@
+// Package remedy makes one host well: it runs a playbook's script on it over SSH, or gathers proof from it, and says how
+// that ended. It decides nothing and never returns an error: every end is a recovery.Result with a class, a signature that
+// groups like failures, and one sentence that says what to do.
+//
+// # One attempt
+//
+// An attempt costs one connection. On it an exec of /bin/sh reads the runner (runner.sh) from its stdin and talks with us:
+// it finds the state folder, says whether the attempt is claimed already, waits for the script to be pushed by SFTP, checks
+// its digest, claims the attempt (an exclusive create), starts the supervisor (supervisor.sh) in a session of its own, waits
+// for it, and hands over exit and output; then it restarts the host if we ask. Where SFTP is off, a second exec brings the
+// script along with the runner. Nothing is claimed before we have said go, so what we give up on before that was never started.
+//
+// A lost connection, or a coordinator that was killed, changes nothing for the script: the same id asked again joins it. So
+// an attempt runs once. A host that stopped in mid-run leaves a claim without an exit and without a process; that is
+// recovery.Lost, and the same id never runs the script again.
+//
+// The attempt's folder on the host is STATE/attempts/INCIDENT_HOST_N: the incident is part of it, for ids such as HOST/1
+// come again in every incident.
+//
+// # Classes
+//
+//	what happened                                              class              signature
+//	TCP refused, no route, timed out                           unreachable        connection refused, no route, no answer
+//	accepts and says nothing                                   unreachable        silent after connecting
+//	closes without a banner, or is no SSH server               unreachable        closed before the banner, not an SSH server
+//	drops or stalls in the handshake or in authentication      unreachable        dropped in the handshake, stalled in …
+//	no common algorithm (other than for the host key)          unreachable        no common algorithm
+//	the jump host fails in one of these ways                   as above           "jump host: " before it
+//	host key unknown, other than known, revoked, bad cert      host-key-mismatch  unknown host key, wrong host key, …
+//	no key is accepted                                         auth-refused       no key accepted
+//	connection lost before go                                  unreachable        dropped before the start
+//	runner silent before go                                    timed-out          shell silent
+//	no session, no shell, forced command                       failed             no session, no shell
+//	state folder: full, read-only, forbidden, no HOME          failed             disk full, read-only file system, …
+//	script: exit 0, result line says repaired                  succeeded
+//	script: exit 0, no result line or another outcome          failed             no result line, exit 0 without a repair
+//	script: exit 10                                            nothing-found
+//	script: exit 11                                            failed             expected place missing
+//	script: any other exit                                     failed             exit N: the last line, without what varies
+//	script ran over its limit                                  timed-out          script over its limit
+//	job out of time with the script still running              timed-out          no end in time
+//	connection lost after go, and not had again in time        lost               connection lost
+//	claimed, no exit, no process: the host stopped in mid-run  lost               stopped in mid-run
+//	context ended before go                                    cancelled          cancelled
+//	context ended after go                                     lost               cancelled in mid-run (joinable by the same id)
+//	rung or environment that cannot be run here                failed             environment not supported
+//
+// An unreachable result means that this call has started nothing. Whether an earlier call with the same id had, it cannot
+// tell; the caller knows whether it asks again.
+//
+// # Host keys
+//
+// Keys are strict. A rung's own lines decide alone where it has any; otherwise the known_hosts files do, looked up by
+// address and by the host's name in the fleet file. A host certificate must be signed by a CA that is trusted for the
+// address or the name, and one of its principals must be the address or the name: hosts are dialled by IP address, since DNS
+// may be down, while certificates usually carry names. Keys marked @revoked in any known_hosts file are refused, also as
+// the CA of a certificate. Jump hosts are looked up in the known_hosts files only.
+package remedy

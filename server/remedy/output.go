@@ -1,0 +1,146 @@
+package remedy
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What is kept of a script's output on our side.
+const (
+	keepHead = 192 << 10
+	keepTail = 64 << 10
+)
+
+// kept keeps the beginning and the end of what is written to it. It is safe for concurrent use, and never fails.
+type kept struct {
+	headMax, tailMax int
+
+	mu         sync.Mutex
+	head, tail []byte // tail holds up to twice its share between two cuts
+	total      int64
+}
+
+func newKept(head, tail int) *kept { return &kept{headMax: head, tailMax: tail} }
+
+func (k *kept) Write(p []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := len(p)
+	k.total += int64(n)
+	if room := k.headMax - len(k.head); room > 0 {
+		room = min(room, len(p))
+		k.head = append(k.head, p[:room]...)
+		p = p[room:]
+	}
+	if len(p) > k.tailMax {
+		p = p[len(p)-k.tailMax:]
+	}
+	if k.tail = append(k.tail, p...); len(k.tail) > 2*k.tailMax {
+		k.tail = append(k.tail[:0], k.tail[len(k.tail)-k.tailMax:]...)
+	}
+	return n, nil
+}
+
+// bytes returns head and tail, with a line between that says how much was left out.
+func (k *kept) bytes() []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	tail := k.tail[max(0, len(k.tail)-k.tailMax):]
+	out := bytes.Clone(k.head)
+	if left := k.total - int64(len(k.head)) - int64(len(tail)); left > 0 {
+		out = fmt.Appendf(out, "\n[blackstart: %d bytes left out]\n", left)
+	}
+	return append(out, tail...)
+}
+
+// keepOutput writes an attempt's output as it came, readable by us alone. It returns the file's name below the folder's
+// parent, which is the data folder.
+func keepOutput(dir, folder string, output []byte) (string, error) {
+	name := folder + ".log"
+	file, err := os.CreateTemp(dir, "."+name+".*") // 0600
+	if err != nil {
+		return "", fmt.Errorf("the output cannot be kept: %w", err)
+	}
+	_, err = file.Write(output)
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	if err == nil {
+		err = os.Rename(file.Name(), filepath.Join(dir, name))
+	}
+	if err != nil {
+		_ = os.Remove(file.Name())
+		return "", fmt.Errorf("the output cannot be kept: %w", err)
+	}
+	return filepath.ToSlash(filepath.Join(filepath.Base(dir), name)), nil
+}
+
+// Clean makes text from a host fit to be shown and stored: control characters, escape sequences and invisible format
+// characters are dropped, newlines and tabs stay, invalid UTF-8 becomes U+FFFD, and the result has at most max bytes.
+func Clean(text string, max int) string {
+	var out strings.Builder
+	for len(text) > 0 {
+		if n := escape(text); n > 0 {
+			text = text[n:]
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(text)
+		text = text[size:]
+		switch {
+		case r == '\n', r == '\t':
+		case r == '\u2028', r == '\u2029':
+			r = ' '
+		case unicode.Is(unicode.Cc, r), unicode.Is(unicode.Cf, r):
+			continue
+		}
+		if out.Len()+utf8.RuneLen(r) > max {
+			break
+		}
+		out.WriteRune(r)
+	}
+	return out.String()
+}
+
+// escape returns the length of the terminal escape sequence at the beginning of text, or 0.
+func escape(text string) int {
+	intro, csi, str := 0, false, false
+	switch {
+	case strings.HasPrefix(text, "\x1b["):
+		intro, csi = 2, true
+	case strings.HasPrefix(text, "\u009b"):
+		intro, csi = 2, true
+	case len(text) > 1 && text[0] == 0x1b && strings.IndexByte("]P_^X", text[1]) >= 0:
+		intro, str = 2, true
+	case len(text) > 1 && text[0] == 0x1b && text[1] >= 0x20 && text[1] < 0x7f:
+		return 2
+	default:
+		return 0
+	}
+	const longest = 512 // an unended sequence must not swallow the rest
+	for n := intro; n < min(len(text), longest); n++ {
+		switch {
+		case csi && (text[n] < 0x20 || text[n] > 0x7e):
+			return n
+		case csi && text[n] >= 0x40:
+			return n + 1
+		case str && text[n] == 0x07:
+			return n + 1
+		case str && strings.HasPrefix(text[n:], "\x1b\\"):
+			return n + 2
+		case str && text[n] == '\n':
+			return n
+		}
+	}
+	return intro
+}
+
+// oneLine is Clean without line breaks.
+func oneLine(text string, max int) string {
+	return strings.Join(strings.Fields(Clean(text, max)), " ")
+}

@@ -1,0 +1,339 @@
+package remedy
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/blackstart-recovery/blackstart/server/recovery"
+)
+
+const cancelledInMidRun = "cancelled in mid-run"
+
+// errDropped says that the connection or the runner's front was lost and the work may be joined by another connection.
+var errDropped = errors.New("the connection was lost")
+
+// attempt is a repair job under way.
+type attempt struct {
+	r       *SSH
+	job     recovery.Job
+	target  target
+	scripts Scripts
+	clock   *clock
+
+	sent    bool // go was said: from here on the script may run
+	joined  bool
+	asked   bool // for the restart
+	result  *recovery.Result
+	lastEnd *end // why the last try to join failed
+}
+
+// run works until the attempt has an end. Before go it tries once; after it, it joins again as long as there is time.
+func (a *attempt) run(ctx context.Context) recovery.Result {
+	if e := a.usable(); e != nil {
+		return e.result()
+	}
+	for pause := a.r.cfg.Timeouts.Retry; ; pause = min(2*pause, 16*a.r.cfg.Timeouts.Retry) {
+		err := a.once(ctx)
+		var e *end
+		switch {
+		case err == nil:
+			return *a.result
+		case errors.As(err, &e):
+			return a.ended(e)
+		case a.asked: // the restart was asked for and the connection went with it
+			a.result.Rebooted = true
+			return *a.result
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return a.ended(a.leftBehind(ctx))
+		}
+	}
+}
+
+func (a *attempt) usable() *end {
+	switch script := a.scripts.Repair; {
+	case len(script) == 0:
+		return &end{recovery.Failed, "environment not supported", "The playbook has no script for the environment " + strconv.Quote(a.job.Rung.Environment) + "; choose another rung or add the script."}
+	case bytes.IndexByte(script, 0) >= 0:
+		return &end{recovery.Failed, "script not usable", "The playbook's script holds a NUL byte and is no shell text; correct the playbook."}
+	}
+	return nil
+}
+
+// ended is the result for an end; a result that was collected already stands, only its restart is missing.
+func (a *attempt) ended(e *end) recovery.Result {
+	if a.asked {
+		a.result.Rebooted = true
+		return *a.result
+	}
+	if a.result != nil {
+		a.result.Detail += " The restart could not be sent: " + e.detail
+		return *a.result
+	}
+	res := e.result()
+	res.Joined = a.joined
+	return res
+}
+
+// leftBehind is the end of an attempt whose time or context is over after go.
+func (a *attempt) leftBehind(ctx context.Context) *end {
+	switch {
+	case isCancelled(ctx):
+		return &end{recovery.Lost, cancelledInMidRun, "We were stopped while the script may be running on the host; the same id joins it and learns how it ended."}
+	case a.lastEnd != nil:
+		return &end{recovery.Lost, "connection lost", "The connection was lost after the start and the host could not be had again in time (" + a.lastEnd.signature + "); the script may have run on: look at the host or join it by the same id."}
+	default:
+		return &end{recovery.TimedOut, "no end in time", "The job's time was over while the script was running on the host; the same id joins it and learns how it ended."}
+	}
+}
+
+// once makes one connection and talks to its end. errDropped asks for another one.
+func (a *attempt) once(ctx context.Context) error {
+	l, e := a.r.connect(ctx, a.clock, a.target)
+	if e != nil {
+		return a.noConnection(ctx, e)
+	}
+	defer l.close()
+	a.lastEnd = nil
+	return a.converse(ctx, l, false)
+}
+
+func (a *attempt) noConnection(ctx context.Context, e *end) error {
+	switch {
+	case !a.sent:
+		return e
+	case ctx.Err() != nil:
+		return a.leftBehind(ctx)
+	case e.class == recovery.Unreachable:
+		a.lastEnd = e
+		return errDropped
+	default: // a person must look; the script may be running there
+		return &end{e.class, e.signature, e.detail + " The script had been started and may be running."}
+	}
+}
+
+// converse runs the conversation with runner.sh; its order is that of bs_main there. embedded brings the script along.
+func (a *attempt) converse(ctx context.Context, l *link, embedded bool) error {
+	t, err := newTalk(ctx, l, a.r.cfg.Timeouts.Shell, func(nonce string) string { return a.text(nonce, embedded) })
+	if err != nil {
+		return a.broken(ctx, l, nil, err)
+	}
+	defer t.part()
+	word, rest, err := a.hear(ctx, t, a.r.cfg.Timeouts.Shell)
+	switch {
+	case err != nil:
+		return a.broken(ctx, l, t, err)
+	case word == "error":
+		return refused(rest)
+	case word != "hello":
+		return noShell(t)
+	}
+	answer := "go"
+	if folder, fresh := strings.CutPrefix(rest, "fresh "); fresh && !embedded {
+		if err := a.push(ctx, l, folder+"/script."+t.nonce); err != nil {
+			if ctx.Err() != nil {
+				return a.broken(ctx, l, t, err)
+			}
+			a.r.cfg.Log.Debug("no push by SFTP, the script goes along with the runner", "job", a.job.ID, "reason", err)
+			t.part()
+			return a.converse(ctx, l, true)
+		}
+		answer = "go sftp"
+	}
+	before := a.sent
+	a.sent = true
+	if err := t.say(ctx, a.r.cfg.Timeouts.Shell, answer); err != nil {
+		return a.broken(ctx, l, t, err)
+	}
+	word, rest, err = a.hear(ctx, t, a.r.cfg.Timeouts.Push)
+	switch {
+	case err != nil:
+		return a.broken(ctx, l, t, err)
+	case word == "error":
+		a.sent = before // nothing was claimed
+		if strings.HasPrefix(rest, "push") && !embedded {
+			return a.converse(ctx, l, true)
+		}
+		return refused(rest)
+	case word == "joined":
+		a.joined = true
+	}
+	return a.await(ctx, l, t)
+}
+
+// await waits for the script's end, collects it, and restarts the host if the job wants that.
+func (a *attempt) await(ctx context.Context, l *link, t *talk) error {
+	word, rest, err := a.hear(ctx, t, a.clock.remaining()+time.Second)
+	switch {
+	case err != nil:
+		return a.broken(ctx, l, t, err)
+	case word == "lost":
+		return &end{recovery.Lost, "stopped in mid-run", "The script was started and neither runs nor left an exit: the host stopped in mid-run; look at it before another attempt."}
+	case word != "exit":
+		return a.broken(ctx, l, t, errEnd)
+	}
+	output := newKept(keepHead, keepTail)
+	for next := ""; next != "end"; {
+		if next, err = t.hearOutput(ctx, a.r.cfg.Timeouts.Collect, output); err != nil {
+			return a.broken(ctx, l, t, err)
+		}
+	}
+	a.collected(rest, output.bytes())
+	if a.result.Class != recovery.Succeeded || !a.job.Reboot {
+		_ = t.say(ctx, a.r.cfg.Timeouts.Shell, "bye")
+		return nil
+	}
+	return a.restart(ctx, l, t)
+}
+
+// collected turns what the runner told into the result.
+func (a *attempt) collected(exit string, output []byte) {
+	code, how, _ := strings.Cut(exit, " ")
+	number, err := strconv.Atoi(code)
+	var res recovery.Result
+	switch {
+	case strings.TrimSpace(how) == "timed-out":
+		res = recovery.Result{
+			Class: recovery.TimedOut, Exit: number, Signature: "script over its limit",
+			Detail: "The script ran over its limit and was ended on the host; read its output to see where it stood.",
+		}
+	case err != nil:
+		res = recovery.Result{
+			Class: recovery.Failed, Signature: "disk full",
+			Detail: "The script ended but its exit could not be written on the host, whose disk is full or fails; make room and look at the host.",
+		}
+	default:
+		res = judge(a.job, number, string(output))
+	}
+	res.Joined = a.joined
+	if dir := a.r.cfg.OutputDir; dir != "" {
+		if res.Output, err = keepOutput(dir, folderName(a.job), output); err != nil {
+			a.r.cfg.Log.Warn("the output of an attempt is not kept", "job", a.job.ID, "error", err)
+		}
+	}
+	a.result = &res
+}
+
+func (a *attempt) restart(ctx context.Context, l *link, t *talk) error {
+	if err := t.say(ctx, a.r.cfg.Timeouts.Shell, "reboot"); err != nil {
+		return a.broken(ctx, l, t, err)
+	}
+	a.asked = true
+	word, _, err := a.hear(ctx, t, a.r.cfg.Timeouts.Shell)
+	switch {
+	case err != nil:
+		return a.broken(ctx, l, t, err)
+	case word == "rebooting", word == "rebooted-before":
+		a.result.Rebooted = true
+	default:
+		a.result.Detail += " The restart could not be noted on the host and was not sent; restart it by hand."
+	}
+	return nil
+}
+
+func (a *attempt) hear(ctx context.Context, t *talk, deadline time.Duration) (word, rest string, err error) {
+	said, err := t.hear(ctx, deadline)
+	word, rest, _ = strings.Cut(said, " ")
+	return word, rest, err
+}
+
+// broken finds out what the break of a conversation means. t is nil if none came about.
+func (a *attempt) broken(ctx context.Context, l *link, t *talk, err error) error {
+	var channel *ssh.OpenChannelError
+	switch {
+	case errors.Is(err, errFlood):
+		l.close()
+		return &end{recovery.Failed, "output flood", "The host sends more than a runner ever does, so the connection was closed; see what its login shell prints, and whether the machine is the right one."}
+	case ctx.Err() != nil && a.sent:
+		return a.leftBehind(ctx)
+	case ctx.Err() != nil:
+		return stopped(context.Cause(ctx))
+	case a.sent:
+		return errDropped
+	case errors.Is(err, errSlow):
+		return &end{recovery.TimedOut, "shell silent", "The host lets us in but its shell does not answer; nothing was started: look at its load, its disks and its login scripts."}
+	case errors.As(err, &channel):
+		return &end{recovery.Failed, "no session", "The host lets us in but gives no session; see MaxSessions and the user's rights in its SSH server."}
+	case l.alive(ctx, a.r.cfg.Timeouts.Shell):
+		return noShell(t)
+	default:
+		return unreachable("dropped before the start", "The host dropped the connection before anything was started; it may be going down.")
+	}
+}
+
+// noShell is the end of a conversation that never began although the connection lives. t may be nil.
+func noShell(t *talk) *end {
+	detail := "The host runs no shell for us"
+	if t != nil {
+		if words := lastWords(string(t.chatter.bytes()) + "\n" + string(t.stderr.bytes())); words != "" {
+			detail += ", it says " + quoted(words)
+		}
+	}
+	return &end{recovery.Failed, "no shell", detail + "; the user needs a POSIX shell and no forced command."}
+}
+
+// refused is the end that the runner gave before it claimed anything: "KIND TEXT".
+func refused(rest string) *end {
+	kind, text, _ := strings.Cut(rest, " ")
+	failed := func(signature, detail string) *end { return &end{recovery.Failed, signature, detail} }
+	switch cause := knownCause(text); {
+	case kind == "no-root":
+		return failed("no root volume", "The rung leads into a rescue system, but neither the rung's root nor BLACKSTART_ROOT there names the host's volume; mount it and name it.")
+	case kind == "root-missing":
+		return failed("expected place missing", "The folder that the rung names as root does not exist on the host; mount and unlock the volume first.")
+	case kind == "no-home":
+		return failed("HOME missing", "The user has no HOME on the host, so there is no place for the attempt; log in as root or give the user a home folder.")
+	case kind == "tool":
+		return failed("no sha256 tool", "The host has none of sha256sum, shasum and openssl, so the script cannot be checked; use a rescue system that has one.")
+	case kind == "push":
+		return failed("script damaged on the way", "The script did not arrive as it was sent, so it was not run; try again.")
+	case cause != "":
+		return failed(cause, "The attempt's folder cannot be written on the host ("+quoted(text)+"); nothing was started: make it writable first.")
+	default:
+		return failed("no place for the attempt", "The attempt's folder cannot be made on the host ("+quoted(text)+"); nothing was started.")
+	}
+}
+
+// text is what sh reads on the far side.
+func (a *attempt) text(nonce string, embedded bool) string {
+	script := ""
+	if embedded {
+		script = string(a.scripts.Repair)
+	}
+	sum := sha256.Sum256(a.scripts.Repair)
+	reboot := a.job.Rung.RebootCmd
+	if reboot == "" {
+		reboot = "reboot"
+	}
+	return head(
+		"bs_nonce", nonce, "bs_id", a.job.ID, "bs_folder", folderName(a.job), "bs_env", a.job.Rung.Environment,
+		"bs_root", a.job.Rung.Root, "bs_limit", a.limit(), "bs_sum", hex.EncodeToString(sum[:]),
+		"bs_super", supervisor, "bs_text", script, "bs_reboot", reboot,
+	) + runner
+}
+
+// limit is how long the script may run on the host, in seconds for sleep: so much less than the job that its end can still
+// be collected.
+func (a *attempt) limit() string {
+	left := a.clock.remaining()
+	left -= min(10*time.Second, left/5)
+	if set := a.scripts.Limit; set > 0 {
+		left = min(left, set)
+	}
+	if left >= time.Second {
+		return strconv.Itoa(int(left / time.Second))
+	}
+	return strconv.FormatFloat(max(left, 10*time.Millisecond).Seconds(), 'f', 2, 64)
+}

@@ -1,0 +1,150 @@
+// Package server wires the coordinator together: one straight line from files and sockets to a running server.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+
+	"github.com/blackstart-recovery/blackstart/server/api"
+	"github.com/blackstart-recovery/blackstart/server/coordinator"
+	"github.com/blackstart-recovery/blackstart/server/journal"
+	"github.com/blackstart-recovery/blackstart/server/playbook"
+	"github.com/blackstart-recovery/blackstart/server/recovery"
+	"github.com/blackstart-recovery/blackstart/server/remedy"
+)
+
+// Config is what a server needs.
+type Config struct {
+	Dir       string // data: the journal and the kept output of attempts
+	Listeners []net.Listener
+	TLS       *tls.Config
+	Fleet     recovery.Fleet
+	Playbooks *playbook.Library
+	SSH       remedy.Config     // its OutputDir and Log are set here
+	Clock     coordinator.Clock // zero: the machine's own
+	Beat      time.Duration     // how often agents report; 0 means the default
+	Log       hclog.Logger
+	Ready     func() // called once the server accepts connections; may be nil
+}
+
+// JournalFile is the name of the journal in the data folder.
+const JournalFile = "journal.db"
+
+// shutdownGrace is how long running calls may take to end.
+const shutdownGrace = 5 * time.Second
+
+// Run serves until ctx ends, which is no error, or until the journal cannot be written.
+func Run(ctx context.Context, cfg Config) error {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	log, err := journal.Open(filepath.Join(cfg.Dir, JournalFile))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	epoch, err := log.NextEpoch()
+	if err != nil {
+		return err
+	}
+	cfg.SSH.Log, cfg.SSH.OutputDir = cfg.Log.Named("ssh"), filepath.Join(cfg.Dir, "output")
+	ssh, err := remedy.New(cfg.SSH)
+	if err != nil {
+		return err
+	}
+	defer ssh.Close()
+	c, err := coordinator.New(coordinator.Config{Journal: log, Remedy: &repairs{ssh, cfg.Playbooks, cfg.Clock}, Playbooks: cfg.Playbooks,
+		Fleet: cfg.Fleet, Clock: cfg.Clock, Log: cfg.Log.Named("coordinator")})
+	if err != nil {
+		return err
+	}
+	edge := api.New(api.Config{Coordinator: c, Playbooks: cfg.Playbooks, Fleet: cfg.Fleet, TLS: cfg.TLS, Epoch: epoch, Beat: cfg.Beat, Log: cfg.Log.Named("api")})
+	return serve(ctx, cfg, c, edge)
+}
+
+// serve runs the loop and the listeners until the first of them ends, then stops the others.
+func serve(ctx context.Context, cfg Config, c *coordinator.Coordinator, edge *grpc.Server) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ends := make(chan error, 1+len(cfg.Listeners))
+	go func() { ends <- c.Run(ctx) }()
+	for _, l := range cfg.Listeners {
+		go func() {
+			err := edge.Serve(l)
+			if errors.Is(err, grpc.ErrServerStopped) {
+				err = nil
+			}
+			ends <- err
+		}()
+	}
+	if cfg.Ready != nil {
+		cfg.Ready()
+	}
+	err := <-ends
+	stop()
+	<-c.Done()
+	halt(edge)
+	for range len(cfg.Listeners) {
+		if e := <-ends; err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// halt lets running calls end, but not for ever.
+func halt(edge *grpc.Server) {
+	forced := time.AfterFunc(shutdownGrace, edge.Stop)
+	defer forced.Stop()
+	edge.GracefulStop()
+}
+
+// repairs gives the SSH remedy what a job needs from its playbook.
+type repairs struct {
+	ssh   *remedy.SSH
+	books *playbook.Library
+	clock coordinator.Clock
+}
+
+// Run implements coordinator.Remedy.
+func (r *repairs) Run(ctx context.Context, job recovery.Job) recovery.Result {
+	book, ok := r.books.ByDigest(job.Playbook)
+	if !ok {
+		return recovery.Result{Class: recovery.Failed, Signature: "playbook missing",
+			Detail: "No playbook with digest " + job.Playbook + " is loaded: start the coordinator with the folder that holds it."}
+	}
+	job.Timeout = max(r.clock.Real(job.Timeout), leastTimeout)
+	scripts := remedy.Scripts{Limit: max(r.clock.Real(book.Facts.Timeout), leastTimeout/2)}
+	if job.Kind == recovery.JobVerify {
+		scripts.Verify = verify(book, job.BootBefore)
+	} else if scripts.Repair, ok = book.Script(job.Rung.Environment); !ok {
+		return recovery.Result{Class: recovery.Failed, Signature: "no script for " + job.Rung.Environment,
+			Detail: "Playbook " + book.Facts.Name + " has no script for " + job.Rung.Environment + "."}
+	}
+	return r.ssh.Run(ctx, job, scripts)
+}
+
+// leastTimeout keeps a fast clock from cutting off work that takes its time on the real machine.
+const leastTimeout = 10 * time.Second
+
+var errSameBoot = errors.New("the host still runs the boot from before the attempt")
+
+// verify fetches proof over SSH; facts of the boot before the attempt are no answer yet.
+func verify(book *playbook.Playbook, bootBefore string) remedy.Verify {
+	return remedy.Verify{Script: []byte(playbook.ShellProbe(book)), Parse: func(out []byte) ([]recovery.Content, string, error) {
+		content, boot, err := playbook.ParseProbeOutput(out)
+		if err == nil && bootBefore != "" && boot == bootBefore {
+			err = errSameBoot
+		}
+		return content, boot, err
+	}}
+}
