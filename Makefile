@@ -67,8 +67,9 @@ generate: $(BUF) $(PROTOC_GEN) ## Write generated code anew
 generate-check: $(BUF) $(PROTOC_GEN) ## Fail when committed generated code is stale
 	@sh tools/generate-check.sh
 
-bench: ## Run the benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: ## Run the benchmarks, the planner first
+	$(GO) test -run "^$$" -bench NewPlan -benchmem ./server/recovery
+	$(GO) test -run "^$$" -bench . -benchmem ./...
 
 clean: ## Remove what was built
 	rm -rf $(BIN) $(OUT)
