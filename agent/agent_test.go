@@ -103,12 +103,15 @@ func TestProbesAreRunRememberedAndReportedWhenTheyTurn(t *testing.T) {
 		write(t, cfg.Root, "content/a.bin", "good content")
 		stop := start(t, cfg)
 		v := c.next(t)
-		v.say(probe("p1", 1, 1, badFile()))
+		v.say(standBy("s0", 1, 1))
+		v.answer("s0")
+		v.heartbeat()
+		v.say(probe("p1", 1, 2, badFile()))
 		got := v.heartbeat()
 		if f := got.GetFacts().GetContent(); got.GetAnswers() != "p1" || len(f) != 1 || f[0].GetGood() != 1 || f[0].GetBad() != 0 || f[0].GetPlaybookDigest() != "sha256:play" {
 			t.Fatalf("answer: %v", got)
 		}
-		slow := standBy("s", 1, 2)
+		slow := standBy("s", 1, 3)
 		slow.GetStandBy().Beat = durationpb.New(5 * time.Minute)
 		v.say(slow)
 		v.answer("s")
@@ -177,8 +180,8 @@ func TestLastWords(t *testing.T) {
 	})
 }
 
-// A coordinator that takes nothing in any more must not hold up a shutdown, nor be waited for.
-func TestDeafCoordinator(t *testing.T) {
+// What accepts a connection and says nothing is left within the deadline, and the next address is tried at once.
+func TestSilentAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		l := w.listen(here) // accepts and says nothing
@@ -189,8 +192,48 @@ func TestDeafCoordinator(t *testing.T) {
 		stop := start(t, w.config("app1", here, there))
 		defer stop()
 		c.next(t)
-		if took := time.Since(began); took > connectLimit+time.Second {
+		if took := time.Since(began); took > connectLimit {
 			t.Errorf("the other coordinator was reached after %v", took)
+		}
+	})
+}
+
+// A coordinator that takes nothing in any more must not hold up a shutdown.
+func TestDeafCoordinatorAtShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		c := w.coordinator(here)
+		defer c.stop()
+		c.deaf.Store(true)
+		stop := start(t, w.config("app1", here))
+		c.next(t)
+		began := time.Now()
+		stop()
+		if took := time.Since(began); took != closeLimit {
+			t.Errorf("shut down after %v", took)
+		}
+	})
+}
+
+// A coordinator that takes nothing in any more is given up when it cannot be written to.
+func TestDeafCoordinatorIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		c := w.coordinator(here)
+		defer c.stop()
+		c.deaf.Store(true)
+		cfg := w.config("app1", here)
+		cfg.Checks = nil
+		for range 100 {
+			cfg.Checks = append(cfg.Checks, health.Check{Name: "long", Run: func(context.Context) (string, error) { return strings.Repeat("x", 500), nil }})
+		}
+		defer start(t, cfg)()
+		c.next(t)
+		began := time.Now()
+		c.deaf.Store(false)
+		c.next(t)
+		if took := time.Since(began); took > 3*cfgBeat+sendLimit {
+			t.Errorf("dialled again after %v", took)
 		}
 	})
 }
@@ -313,6 +356,29 @@ func TestHangingDiskDoesNotSilenceTheAgent(t *testing.T) {
 		for ok := false; !ok; {
 			f := v.heartbeat().GetFacts().GetHealth()
 			ok = len(f) == 1 && f[0].GetOk()
+		}
+		stop()
+	})
+}
+
+// A disk that hangs from the start does not keep the agent from phoning home.
+func TestHangingDiskAtTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		c := w.coordinator(here)
+		defer c.stop()
+		cfg := w.config("app1", here)
+		hang := make(chan struct{})
+		cfg.Checks = []health.Check{{Name: "disk", Run: func(context.Context) (string, error) { <-hang; return "", nil }}}
+		began := time.Now()
+		stop := start(t, cfg)
+		v := c.next(t)
+		if took := time.Since(began); took > maxLook || v.hello.GetFacts() != nil {
+			t.Errorf("after %v: %v", took, v.hello)
+		}
+		close(hang)
+		if b := v.heartbeat(); len(b.GetFacts().GetHealth()) != 1 {
+			t.Errorf("%v", b)
 		}
 		stop()
 	})

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,6 +165,7 @@ func (w *world) listen(addr string) *bufconn.Listener {
 type coordinator struct {
 	pb.UnimplementedAgentServiceServer
 	visits chan *visit
+	deaf   atomic.Bool // reads nothing after the hello
 	stop   func()
 }
 
@@ -204,7 +206,12 @@ func (c *coordinator) PhoneHome(stream grpc.BidiStreamingServer[pb.PhoneHomeRequ
 		return fmt.Errorf("no hello: %w", err)
 	}
 	v := &visit{hello: first.GetHello(), beats: make(chan *pb.Heartbeat, 4096), stream: stream, end: make(chan error, 1)}
+	deaf := c.deaf.Load()
 	c.visits <- v
+	if deaf {
+		<-stream.Context().Done()
+		return nil
+	}
 	over := make(chan error, 1)
 	go func() {
 		defer close(v.beats)

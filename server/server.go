@@ -134,7 +134,7 @@ func (r *repairs) Run(ctx context.Context, job recovery.Job) recovery.Result {
 }
 
 // leastTimeout keeps a fast clock from cutting off work that takes its time on the real machine.
-const leastTimeout = 10 * time.Second
+const leastTimeout = 5 * time.Second
 
 var errSameBoot = errors.New("the host still runs the boot from before the attempt")
 

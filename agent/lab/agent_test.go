@@ -1,3 +1,5 @@
+//go:build unix
+
 package lab
 
 import (
@@ -67,7 +69,9 @@ func listenForAgents(t testing.TB) (*phone, func(*Config)) {
 	go func() { served <- server.Serve(socket) }()
 	t.Cleanup(func() {
 		server.Stop()
-		<-served
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
 	})
 	return p, func(c *Config) {
 		c.Coordinators = []string{socket.Addr().String()}

@@ -26,12 +26,10 @@ func (c *Content) inWindow(t time.Time) bool { return !t.Before(c.From) && t.Bef
 var tree = map[bool]struct{ folders, files []string }{
 	true: {
 		folders: []string{
-			"Windows/System32/config", "Windows/System32/drivers/etc", "ProgramData", "Program Files/CrowdStrike",
-			"Users/Administrator",
+			"Windows/System32/config", "Windows/System32/drivers", "ProgramData", "Users/Administrator",
 		},
 		files: []string{
 			"Windows/System32/ntoskrnl.exe", "Windows/System32/config/SYSTEM", "Windows/System32/drivers/ntfs.sys",
-			"Windows/System32/drivers/etc/hosts",
 		},
 	},
 	false: {

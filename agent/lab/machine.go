@@ -62,9 +62,9 @@ type machine struct {
 func (m *machine) after(d, floor time.Duration, do func()) {
 	m.disarm()
 	n := m.timers
-	real := max(time.Duration(float64(d)/m.lab.speed), floor)
+	wait := max(time.Duration(float64(d)/m.lab.speed), floor)
 	m.lab.running.Add(1)
-	m.timer = time.AfterFunc(real, func() {
+	m.timer = time.AfterFunc(wait, func() {
 		defer m.lab.running.Done()
 		m.mu.Lock()
 		defer m.mu.Unlock()

@@ -59,48 +59,54 @@ func (v *visit) serve(channels <-chan ssh.NewChannel) {
 	}
 }
 
-// session handles one channel: requests until one of them starts something, then only signals.
+// session handles one channel: requests until one of them starts something, then only signals. The work begins after the
+// reply to its request, because a quick command may end, and close the channel, before a later reply is out.
 func (v *visit) session(ch ssh.Channel, requests <-chan *ssh.Request) {
 	defer ch.Close() //nolint:errcheck // the peer may have closed it
 	var cmd *exec.Cmd
-	var work sync.WaitGroup
+	var running sync.WaitGroup
 	busy := false
 	for r := range requests {
+		var work func()
 		ok := false
 		switch {
 		case r.Type == "signal" && cmd != nil:
 			var msg struct{ Name string }
 			if ok = ssh.Unmarshal(r.Payload, &msg) == nil; ok {
-				signalGroup(cmd.Process, msg.Name)
+				v.machine.signal(cmd.Process, msg.Name)
 			}
 		case busy:
 		case r.Type == "exec":
 			var msg struct{ Command string }
 			if ssh.Unmarshal(r.Payload, &msg) == nil {
-				cmd, ok = v.start(ch, &work, "-c", msg.Command)
+				cmd, work = v.start(ch, "-c", msg.Command)
 			}
 		case r.Type == "shell":
-			cmd, ok = v.start(ch, &work)
+			cmd, work = v.start(ch)
 		case r.Type == "subsystem":
 			var msg struct{ Name string }
-			if ok = ssh.Unmarshal(r.Payload, &msg) == nil && msg.Name == "sftp"; ok {
-				work.Go(func() { v.files(ch) })
+			if ssh.Unmarshal(r.Payload, &msg) == nil && msg.Name == "sftp" {
+				work = func() { v.files(ch) }
 			}
 		}
-		busy = busy || ok && r.Type != "signal"
 		if r.WantReply {
-			_ = r.Reply(ok, nil)
+			_ = r.Reply(ok || work != nil, nil)
+		}
+		if work != nil {
+			busy = true
+			running.Go(work)
 		}
 	}
-	work.Wait()
+	running.Wait()
 }
 
-// start runs /bin/sh with args for a channel, in the machine's environment.
-func (v *visit) start(ch ssh.Channel, work *sync.WaitGroup, args ...string) (*exec.Cmd, bool) {
+// start runs /bin/sh with args for a channel, in the machine's environment. It returns what attends to it until its end,
+// or nil when nothing was started.
+func (v *visit) start(ch ssh.Channel, args ...string) (*exec.Cmd, func()) {
 	env, err := v.environ()
 	if err != nil {
 		v.machine.log.Warn("no environment for a session", "error", err)
-		return nil, false
+		return nil, nil
 	}
 	cmd := exec.Command("/bin/sh", args...)
 	cmd.Env, cmd.Dir = env.list, env.home
@@ -113,10 +119,9 @@ func (v *visit) start(ch ssh.Channel, work *sync.WaitGroup, args ...string) (*ex
 	if err != nil {
 		pipes.close()
 		v.machine.log.Debug("command does not start", "error", err)
-		return nil, false
+		return nil, nil
 	}
-	work.Go(func() { v.attend(ch, cmd, pipes) })
-	return cmd, true
+	return cmd, func() { v.attend(ch, cmd, pipes) }
 }
 
 // attend carries a command's streams and sends its end. Like sshd, it keeps the channel open as long as anything holds the
@@ -243,6 +248,15 @@ func (m *machine) ended(p *os.Process) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.procs, p)
+}
+
+// signal passes an SSH signal on to a command that has not ended yet.
+func (m *machine) signal(p *os.Process, name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, runs := m.procs[p]; runs {
+		signalGroup(p, name)
+	}
 }
 
 // pipes are our ends of a command's streams, and, until it has started, the command's.

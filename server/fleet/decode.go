@@ -96,6 +96,10 @@ func (r *reader) sequence(n *yaml.Node, v reflect.Value, what string) {
 		r.add(position(n), `write each item on a line of its own after "- "`, "%s is %s, not a list", what, kindName(n))
 		return
 	}
+	if len(n.Content) > maxItems {
+		r.add(position(n.Content[maxItems]), "use ranges, or split the estate", "%s has more than %d items", what, maxItems)
+		return
+	}
 	v.Set(reflect.MakeSlice(v.Type(), 0, len(n.Content)))
 	for _, item := range n.Content {
 		if isNull(item) {

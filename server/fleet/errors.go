@@ -98,7 +98,10 @@ func (p *problems) nearest(word string, known []string, otherwise string) string
 	if len(p.list) > maxPrinted || len(known) > many || len(word) > 60 {
 		return otherwise
 	}
-	best, distance := "", max(2, len(word)/3)+1
+	best, distance := "", 2 // a short word may have one letter wrong, a longer one two or more
+	if len(word) > 3 {
+		distance = max(2, len(word)/3) + 1
+	}
 	for _, k := range known {
 		if d := editDistance(word, k); d < distance {
 			best, distance = k, d

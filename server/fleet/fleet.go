@@ -29,6 +29,7 @@ const (
 	maxBytes    = 32 << 20
 	maxDepth    = 30
 	maxHosts    = 100_000
+	maxItems    = 100_000   // in one list
 	maxMembers  = 1_000_000 // over all groups
 	maxTiers    = 100
 	maxServices = 10_000

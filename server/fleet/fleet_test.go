@@ -202,6 +202,25 @@ func TestManyProblems(t *testing.T) {
 	}
 }
 
+func TestTooManyItems(t *testing.T) {
+	_, err := Parse("f.yaml", []byte("fleet: f\ntiers: [{name: t}]\nhosts:\n"+strings.Repeat("- x\n", maxItems+1)))
+	want := "f.yaml:100004:3: hosts has more than 100000 items; use ranges, or split the estate"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// TestTooManyMembers: groups may name each host, but not each host over and over.
+func TestTooManyMembers(t *testing.T) {
+	text := "fleet: f\ntiers: [{name: t}]\nhosts: [{name: 'a[1-1000]', tier: t, os: linux}]\ngroups: [{name: g, max-at-once: 1, members: [" +
+		strings.Repeat("'a[1-1000]',", maxMembers/1000) + "'a1']}]\n"
+	_, err := Parse("f.yaml", []byte(text))
+	want := fmt.Sprintf("f.yaml:4:%d: the groups name more than 1000000 members; use fewer or smaller groups", strings.Index(text, "'a1'")-strings.LastIndex(text[:len(text)-1], "\n"))
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 func TestLongCycle(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("fleet: f\ntiers: [{name: t}]\nhosts: [{name: a, tier: t, os: linux}]\nservices:\n")

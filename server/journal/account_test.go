@@ -66,9 +66,12 @@ func TestEventsOfEveryKind(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, goldenEntries()) {
 		t.Fatalf("events do not come back as they went in (%v)", err)
 	}
+	mallory := entry(1)
+	mallory.Actor = "operator:\x1b[2J\n1 2024"
+	mustAppend(t, j, "strange", mallory)
 	var out bytes.Buffer
-	if err := j.Dump(&out, ""); err != nil || bytes.ContainsRune(out.Bytes(), 0x1b) {
-		t.Errorf("a dump fails or brings a terminal's commands: %v", err)
+	if err := j.Dump(&out, "strange"); err != nil || bytes.ContainsRune(out.Bytes(), 0x1b) || bytes.Count(out.Bytes(), []byte("\n")) != 1 {
+		t.Errorf("a dump fails or brings a terminal's commands (%v): %q", err, out.String())
 	}
 }
 

@@ -87,6 +87,9 @@ func TestTampering(t *testing.T) {
 			return tx.Bucket(entriesBucket).Put([]byte("x"), []byte("y"))
 		}, "", 0, `"x" is no incident`},
 		{"bucket gone", func(tx *bbolt.Tx, _ *bbolt.Bucket) error { return tx.DeleteBucket(sightingsBucket) }, "", 0, "bucket is missing"},
+		{"all buckets gone", func(tx *bbolt.Tx, _ *bbolt.Bucket) error {
+			return errors.Join(tx.DeleteBucket(entriesBucket), tx.DeleteBucket(headsBucket), tx.DeleteBucket(settingsBucket), tx.DeleteBucket(sightingsBucket))
+		}, "", 0, "bucket is missing"},
 		{"newer format", func(tx *bbolt.Tx, _ *bbolt.Bucket) error { return putSetting(tx, formatKey, 2) }, "-", 0, "format is 2"},
 		{"sighting of another", func(tx *bbolt.Tx, _ *bbolt.Bucket) error {
 			return tx.Bucket(sightingsBucket).Put([]byte("h2"), tx.Bucket(sightingsBucket).Get([]byte("h1")))

@@ -64,9 +64,10 @@ func shake(t *testing.T, server, client *tls.Config) (met string, serverErr, cli
 			return
 		}
 		role, name, err := Identity(conn.ConnectionState().PeerCertificates[0])
-		if met, serverErr = role+" "+name, err; err == nil {
-			_, serverErr = conn.Write([]byte("welcome"))
+		if met = role + " " + name; err != nil {
+			met = "somebody"
 		}
+		_, serverErr = conn.Write([]byte("welcome"))
 	}()
 	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: 10 * time.Second}, Config: client}
 	conn, err := dialer.DialContext(t.Context(), "tcp", l.Addr().String())
@@ -141,7 +142,7 @@ func TestHandshakes(t *testing.T) {
 				}
 				return
 			}
-			if clientErr == nil || !strings.Contains(fmt.Sprint(serverErr, clientErr), c.why) {
+			if clientErr == nil || met != "" || !strings.Contains(fmt.Sprint(serverErr, clientErr), c.why) {
 				t.Fatalf("met %q; server: %v; client: %v", met, serverErr, clientErr)
 			}
 		})

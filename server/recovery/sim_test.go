@@ -266,6 +266,9 @@ func (x *sim) launch(j Job) {
 				r.Rebooted = true
 				x.down(m)
 				x.after(2*time.Minute, func() { x.boots(m) })
+			} else if m.host.Agent && !m.up && m.bad == 0 && !m.noBoot { // nothing crashes it any more
+				m.up, m.answered = true, ""
+				x.see(m.facts())
 			}
 		}
 		x.finish(j, r)

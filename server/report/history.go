@@ -169,6 +169,7 @@ func (p *history) tellHost(name string, e recovery.Entry, wasNotHit bool) {
 		h.sawBad(v.Missing)
 	case *recovery.HostRelapsed:
 		h.troubled = true
+		h.sawBad(v.Signature)
 		h.sawBad(v.Reason)
 		p.exceptions.Relapses = append(p.exceptions.Relapses, Relapse{at, name, v.Reason, string(v.Next)})
 	case *recovery.HostNeedsHands, *recovery.HostClaimed:
@@ -195,8 +196,8 @@ func (p *history) tellHost(name string, e recovery.Entry, wasNotHit bool) {
 	}
 }
 
-// The core's words for bad content that a sighting showed, as they begin a proof's lack or a relapse's reason.
-var badContentWords = []string{"bad content is there", "bad content came back", "it reports bad content"}
+// The core's words for bad content that a sighting showed, as they begin a proof's lack, a relapse's signature or its reason.
+var badContentWords = []string{"bad content is there", "bad content came back", "it reports bad content", "relapsed: bad content"}
 
 // sawBad takes the core's words for bad content as evidence. Only their beginning counts: what follows may be a host's text.
 func (h *hostHistory) sawBad(words string) {
