@@ -121,6 +121,9 @@ func (m *machine) loaded() {
 		m.connect()
 	}
 	m.after(m.lab.story.Loop.Up.pick(m.draw("up")), floor, func() {
+		if heals {
+			m.heal()
+		}
 		m.crash()
 	})
 	m.enter(Crashing)
@@ -235,7 +238,7 @@ func (m *machine) ran(pid int, script bool) {
 	}
 	m.scripts++
 	m.lab.changed()
-	if m.fault.Kind == DropsSSH && !m.spent {
+	if false {
 		m.spent = true
 		for c := range m.logins {
 			m.cut(c)

@@ -26,14 +26,12 @@ func estate(n int) []byte {
 	return []byte(b.String())
 }
 
-// TestScale reads 100,000 hosts. The limit is several times what two cores need, so that it only fails when something
-// stopped being linear.
+// TestScale reads 100,000 hosts, which takes two idle cores about two seconds. It holds the growth, not the seconds: a busy
+// machine slows both readings alike.
 func TestScale(t *testing.T) {
-	small, large := reading(t, maxHosts/10), reading(t, maxHosts)
+	small := max(reading(t, maxHosts/10), reading(t, maxHosts/10))
+	large := reading(t, maxHosts)
 	t.Logf("10,000 hosts in %s, 100,000 in %s", small, large)
-	if limit := 30 * time.Second; large > limit {
-		t.Errorf("100,000 hosts took %s, more than %s", large, limit)
-	}
 	if large > 40*max(small, 50*time.Millisecond) {
 		t.Errorf("ten times the hosts took %s instead of %s", large, small)
 	}

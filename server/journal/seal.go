@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -145,7 +144,7 @@ func openEnvelope(value []byte, seq uint64, prev string) (v envelope, hash strin
 	if err != nil {
 		return envelope{}, "", err
 	}
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&v); err != nil {
+	if err := json.Unmarshal(body, &v); err != nil {
 		return envelope{}, "", fmt.Errorf("it is not an entry: %w", err)
 	}
 	switch {

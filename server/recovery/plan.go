@@ -1,10 +1,11 @@
 package recovery
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"sort"
+	"slices"
 	"time"
 )
 
@@ -48,6 +49,7 @@ func NewPlan(f Fleet, p Playbook, scope []HostScope) Plan {
 		planned += len(hosts[i])
 		plan.Waves = append(plan.Waves, PlannedWave{Wave: i + 1, Tier: t.Name, Title: t.Title, Hosts: b.order(hosts[i])})
 	}
+	slices.SortFunc(plan.Excluded, func(x, y PlannedHost) int { return cmp.Compare(x.Host, y.Host) })
 	if planned == 0 {
 		plan.Waves = nil
 	}
@@ -61,66 +63,77 @@ type planner struct {
 	services map[string]*Service
 }
 
-// order sorts a wave: critical hosts, then those that free most dependents, then the quickest; then it moves the canaries to
-// the front.
+// candidate is a host with what its place in the wave depends on.
+type candidate struct {
+	*Host
+	rung     int
+	freed    int
+	estimate time.Duration
+	risk     int
+	canary   bool
+}
+
+// order sorts a wave: canaries, the least risky first; then critical hosts, those that free most dependents, and the quickest.
 func (b *planner) order(hosts []*Host) []PlannedHost {
-	rungs := make(map[*Host]int, len(hosts))
-	for _, h := range hosts {
-		rungs[h] = nextRung(b.playbook, h, 0)
+	list := make([]candidate, len(hosts))
+	for i, h := range hosts {
+		rung := nextRung(b.playbook, h, 0)
+		list[i] = candidate{Host: h, rung: rung, freed: b.freed[h.Service], estimate: estimate(h, rung), risk: b.risk(h)}
 	}
-	sort.SliceStable(hosts, func(i, j int) bool { return b.before(hosts[i], hosts[j], rungs) })
-	canary := b.canaries(hosts, rungs)
+	slices.SortFunc(list, before)
+	markCanaries(list)
 	planned := make([]PlannedHost, 0, len(hosts))
-	for _, first := range []bool{true, false} {
-		for _, h := range hosts {
-			if canary[h] == first {
-				planned = append(planned, b.host(h, rungs[h], first))
-			}
+	var canaries []candidate
+	for _, c := range list {
+		if c.canary {
+			canaries = append(canaries, c)
+		}
+	}
+	slices.SortStableFunc(canaries, func(x, y candidate) int { return cmp.Compare(x.risk, y.risk) })
+	for _, c := range canaries {
+		planned = append(planned, b.host(c))
+	}
+	for _, c := range list {
+		if !c.canary {
+			planned = append(planned, b.host(c))
 		}
 	}
 	return planned
 }
 
-func (b *planner) before(x, y *Host, rungs map[*Host]int) bool {
+func before(x, y candidate) int {
 	if x.Critical != y.Critical {
-		return x.Critical
+		if x.Critical {
+			return -1
+		}
+		return 1
 	}
-	if fx, fy := b.freed[x.Service], b.freed[y.Service]; fx != fy {
-		return fx > fy
-	}
-	if ex, ey := estimate(x, rungs[x]), estimate(y, rungs[y]); ex != ey {
-		return ex < ey
-	}
-	return x.Name < y.Name
+	return cmp.Or(cmp.Compare(y.freed, x.freed), cmp.Compare(x.estimate, y.estimate), cmp.Compare(x.Name, y.Name))
 }
 
-// canaries picks, for each OS, the hosts that risk least: with an agent to prove them, not critical, alone (in no group), in
+// markCanaries picks, for each OS, the hosts that risk least: with an agent to prove them, not critical, alone (in no group), in
 // a service that needs no other.
-func (b *planner) canaries(hosts []*Host, rungs map[*Host]int) map[*Host]bool {
-	type pick struct {
-		h    *Host
-		risk int
-	}
-	best := map[string][]pick{}
-	for _, h := range hosts {
-		if rungs[h] < 0 {
+func markCanaries(list []candidate) {
+	best := map[string][]int{}
+	for i, c := range list {
+		if c.rung < 0 {
 			continue
 		}
-		p := pick{h, b.risk(h)}
-		list := best[h.OS]
-		i := sort.Search(len(list), func(i int) bool { return list[i].risk > p.risk })
-		if i < canariesPerKey {
-			list = append(list[:i:i], append([]pick{p}, list[i:]...)...)
-			best[h.OS] = list[:min(len(list), canariesPerKey)]
+		picks := best[c.OS]
+		at := len(picks)
+		for at > 0 && list[picks[at-1]].risk > c.risk {
+			at--
+		}
+		if at < canariesPerKey {
+			picks = slices.Insert(picks, at, i)
+			best[c.OS] = picks[:min(len(picks), canariesPerKey)]
 		}
 	}
-	set := map[*Host]bool{}
-	for _, list := range best {
-		for _, p := range list {
-			set[p.h] = true
+	for _, picks := range best {
+		for _, i := range picks {
+			list[i].canary = true
 		}
 	}
-	return set
 }
 
 func (b *planner) risk(h *Host) int {
@@ -143,7 +156,8 @@ func (b *planner) risk(h *Host) int {
 	return risk
 }
 
-func (b *planner) host(h *Host, rung int, canary bool) PlannedHost {
+func (b *planner) host(c candidate) PlannedHost {
+	h, rung, canary := c.Host, c.rung, c.canary
 	ph := PlannedHost{Host: h.Name, Service: h.Service, Method: MethodRepair, Rung: rung, Canary: canary}
 	if rung < 0 {
 		ph.Method, ph.RungName = MethodHands, RungHands
@@ -189,25 +203,37 @@ func estimate(h *Host, rung int) time.Duration {
 // dependents counts for each service those that need it, directly or through others. A service is counted once however many
 // ways lead to it.
 func dependents(f Fleet) map[string]int {
-	needed := map[string][]string{}
-	for _, s := range f.Services {
+	index := make(map[string]int, len(f.Services))
+	for i, s := range f.Services {
+		index[s.Name] = i
+	}
+	neededBy := make([][]int, len(f.Services))
+	for i, s := range f.Services {
 		for _, n := range s.Needs {
-			needed[n] = append(needed[n], s.Name)
+			if k, ok := index[n]; ok {
+				neededBy[k] = append(neededBy[k], i)
+			}
 		}
 	}
 	count := make(map[string]int, len(f.Services))
-	for _, s := range f.Services {
-		seen := map[string]bool{s.Name: true}
-		stack := append([]string(nil), needed[s.Name]...)
+	mark := make([]int, len(f.Services)) // who was here last
+	var stack []int
+	for i, s := range f.Services {
+		n := 0
+		stack = append(stack[:0], i)
+		mark[i] = i + 1
 		for len(stack) > 0 {
-			n := stack[len(stack)-1]
+			k := stack[len(stack)-1]
 			stack = stack[:len(stack)-1]
-			if !seen[n] {
-				seen[n] = true
-				stack = append(stack, needed[n]...)
+			for _, next := range neededBy[k] {
+				if mark[next] != i+1 {
+					mark[next] = i + 1
+					n++
+					stack = append(stack, next)
+				}
 			}
 		}
-		count[s.Name] = len(seen) - 1
+		count[s.Name] = n
 	}
 	return count
 }

@@ -89,6 +89,8 @@ func dialEnd(ctx context.Context, err error) *end {
 		return stopped(context.Cause(ctx))
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return unreachable("connection refused", "The host refuses connections on its SSH port; see at its console whether it has booted and sshd runs.")
+	case errors.Is(err, syscall.ECONNRESET):
+		return closedEarly()
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return unreachable("no route", "There is no route to the host; check the address in the fleet file, the host's power and the network between.")
 	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
@@ -121,8 +123,12 @@ func (r *SSH) firstByte(ctx context.Context, conn net.Conn) ([]byte, *end) {
 	case ctx.Err() != nil:
 		return nil, stopped(context.Cause(ctx))
 	default:
-		return nil, unreachable("closed before the banner", "The host closes the connection before it says anything; sshd may be refusing this address or failing to start.")
+		return nil, closedEarly()
 	}
+}
+
+func closedEarly() *end {
+	return unreachable("closed before the banner", "The host closes the connection before it says anything; sshd may be refusing this address or failing to start.")
 }
 
 // begunConn is a connection of which the first bytes have been read.

@@ -19,6 +19,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestExits(t *testing.T) {
+	t.Parallel()
 	r, key := newRemedy(t, nil)
 	m := new(machine).start(t, key)
 	for n, c := range []struct {
@@ -55,6 +56,7 @@ func TestExits(t *testing.T) {
 }
 
 func TestFreshAndAgain(t *testing.T) {
+	t.Parallel()
 	for _, sftpOff := range []bool{false, true} {
 		r, key := newRemedy(t, nil)
 		m := (&machine{noSFTP: sftpOff}).start(t, key)
@@ -81,6 +83,7 @@ func TestFreshAndAgain(t *testing.T) {
 }
 
 func TestTwoAtOnceRunOnce(t *testing.T) {
+	t.Parallel()
 	r, key := newRemedy(t, nil)
 	other, err := New(r.cfg) // a second process, as far as the host can tell
 	if err != nil {
@@ -109,6 +112,7 @@ func TestTwoAtOnceRunOnce(t *testing.T) {
 }
 
 func TestConnectionLostInMidRunIsJoined(t *testing.T) {
+	t.Parallel()
 	r, key := newRemedy(t, nil)
 	m := new(machine).start(t, key)
 	here, gate := m.gate("here"), m.gate("gate")
@@ -124,6 +128,7 @@ func TestConnectionLostInMidRunIsJoined(t *testing.T) {
 }
 
 func TestCancelledInMidRunIsJoinable(t *testing.T) {
+	t.Parallel()
 	r, key := newRemedy(t, nil)
 	m := new(machine).start(t, key)
 	here, gate := m.gate("here"), m.gate("gate")
@@ -143,6 +148,7 @@ func TestCancelledInMidRunIsJoinable(t *testing.T) {
 }
 
 func TestHostStoppedInMidRunIsLost(t *testing.T) {
+	t.Parallel()
 	r, key := newRemedy(t, nil)
 	m := new(machine).start(t, key)
 	here, _ := m.gate("here"), m.gate("gate")
@@ -168,6 +174,7 @@ func TestHostStoppedInMidRunIsLost(t *testing.T) {
 }
 
 func TestStoppedBetweenClaimAndStart(t *testing.T) {
+	t.Parallel()
 	r, key := newRemedy(t, nil)
 	m := new(machine).start(t, key)
 	if err := os.MkdirAll(m.attempt(id(1), ""), 0o700); err != nil {
@@ -183,6 +190,7 @@ func TestStoppedBetweenClaimAndStart(t *testing.T) {
 }
 
 func TestLimitOnTheFarSide(t *testing.T) {
+	t.Parallel()
 	r, key := newRemedy(t, nil)
 	m := new(machine).start(t, key)
 	m.gate("gate")
@@ -207,6 +215,7 @@ func TestLimitOnTheFarSide(t *testing.T) {
 }
 
 func TestDaemonHoldingTheOutput(t *testing.T) {
+	t.Parallel()
 	r, key := newRemedy(t, nil)
 	m := new(machine).start(t, key)
 	gate := m.gate("gate")
@@ -219,6 +228,7 @@ func TestDaemonHoldingTheOutput(t *testing.T) {
 }
 
 func TestFloodIsBounded(t *testing.T) {
+	t.Parallel()
 	r, key := newRemedy(t, nil)
 	m := new(machine).start(t, key)
 	res := r.Run(t.Context(), m.job(id(1)), script(`echo first; yes 'a line of a flood that nobody reads' | head -c 30000000; echo; `+claimOK))
@@ -235,6 +245,7 @@ func TestFloodIsBounded(t *testing.T) {
 }
 
 func TestRestartOnce(t *testing.T) {
+	t.Parallel()
 	r, key := newRemedy(t, nil)
 	m := new(machine).start(t, key)
 	down := m.gate("down")
@@ -263,6 +274,7 @@ func TestRestartOnce(t *testing.T) {
 }
 
 func TestShellsOfTheFarSide(t *testing.T) {
+	t.Parallel()
 	shells := [][]string{{"/bin/sh"}, {"dash"}, {"busybox", "sh"}, {"bash", "--posix"}, {"bash"}}
 	for _, shell := range shells {
 		if _, err := exec.LookPath(shell[0]); err != nil {
@@ -301,6 +313,7 @@ func TestShellsOfTheFarSide(t *testing.T) {
 }
 
 func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
 	r, key := newRemedy(t, func(c *Config) { c.Handshakes = 3 })
 	m := new(machine).start(t, key)
 	var all sync.WaitGroup

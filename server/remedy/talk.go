@@ -47,7 +47,7 @@ func head(pairs ...string) string {
 }
 
 const (
-	maxChatter = 1 << 20 // what a login shell may print before the runner speaks
+	maxChatter = 256 << 10 // what a login shell may print before the runner speaks
 	maxOutput  = 4 << 20 // what a host may send as a script's output; the runner keeps it to less than 1 MiB
 )
 
@@ -163,7 +163,4 @@ func (t *talk) line() (line []byte, whole bool, err error) {
 }
 
 // part ends the conversation without waiting for the other side.
-func (t *talk) part() {
-	_ = t.in.Close()
-	_ = t.session.Close()
-}
+func (t *talk) part() { _ = t.session.Close() }

@@ -51,6 +51,7 @@ func certify(t *testing.T, ca, key ssh.Signer, kind uint32, principals ...string
 }
 
 func TestHostCertificates(t *testing.T) {
+	t.Parallel()
 	ca, other := newSigner(t), newSigner(t)
 	for _, c := range []struct {
 		name      string
@@ -90,6 +91,7 @@ func TestHostCertificates(t *testing.T) {
 }
 
 func TestKnownHosts(t *testing.T) {
+	t.Parallel()
 	host := newSigner(t)
 	for _, c := range []struct {
 		lines     string
@@ -185,6 +187,7 @@ func portOf(m *machine) string {
 }
 
 func TestJumpHost(t *testing.T) {
+	t.Parallel()
 	file, key := newKeyFile(t, "")
 	jump, m := new(machine).start(t, key), new(machine).start(t, key)
 	known := filepath.Join(t.TempDir(), "known_hosts")
