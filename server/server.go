@@ -67,7 +67,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	edge := api.New(api.Config{Coordinator: c, Playbooks: cfg.Playbooks, Fleet: cfg.Fleet, TLS: cfg.TLS, Epoch: epoch, Beat: cfg.Beat, Log: cfg.Log.Named("api")})
+	edge := api.New(api.Config{Coordinator: c, Playbooks: cfg.Playbooks, TLS: cfg.TLS, Epoch: epoch, Beat: cfg.Beat, Log: cfg.Log.Named("api")})
 	return serve(ctx, cfg, c, edge)
 }
 

@@ -185,6 +185,7 @@ func TestExecutionsAreCountedInACleanEnvironment(t *testing.T) {
 func TestPowerLossEndsWhatRuns(t *testing.T) {
 	for name, launch := range map[string]string{
 		"attached": "%s",
+		"unseen":   "%s", // past every shim
 		"detached": "setsid %s </dev/null >/dev/null 2>&1 & exit 0",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -196,6 +197,9 @@ func TestPowerLossEndsWhatRuns(t *testing.T) {
 			s, err := c.NewSession()
 			if err != nil {
 				t.Fatal(err)
+			}
+			if name == "unseen" {
+				run = strings.Replace(run, " sh ", " /bin/sh ", 1)
 			}
 			if err := s.Start(strings.Replace(launch, "%s", run, 1)); err != nil {
 				t.Fatal(err)

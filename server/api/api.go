@@ -18,12 +18,10 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
 	"github.com/blackstart-recovery/blackstart/server/coordinator"
-	"github.com/blackstart-recovery/blackstart/server/pki"
 	"github.com/blackstart-recovery/blackstart/server/playbook"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
@@ -32,7 +30,6 @@ import (
 type Config struct {
 	Coordinator *coordinator.Coordinator
 	Playbooks   *playbook.Library
-	Fleet       recovery.Fleet
 	TLS         *tls.Config   // requires and verifies client certificates
 	Epoch       uint64        // of this start of the coordinator
 	Beat        time.Duration // how often agents report; 0 means 10 s
@@ -41,7 +38,9 @@ type Config struct {
 
 const (
 	defaultBeat  = 10 * time.Second
-	maxMessage   = 1 << 20 // bytes; a hello with every fact is a few KiB
+	leastBeat    = time.Second // what agents agree to
+	maxMessage   = 1 << 20     // bytes; a hello with every fact is a few KiB
+	maxHeaders   = 16 << 10    // bytes
 	keepaliveGap = 15 * time.Second
 )
 
@@ -51,88 +50,27 @@ func New(cfg Config) *grpc.Server {
 	if cfg.Beat == 0 {
 		cfg.Beat = defaultBeat
 	}
+	cfg.Beat = max(cfg.Beat, leastBeat)
+	door := &door{cfg.Coordinator, cfg.Log}
 	panics := grpcrecovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
 		cfg.Log.Error("a call panicked", "panic", p, "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "the coordinator failed on this call; its log has the details")
 	})
 	s := grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(cfg.TLS)),
-		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.Creds(watchedTLS{credentials.NewTLS(cfg.TLS), door}),
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(64),
 		grpc.ConnectionTimeout(20*time.Second),
 		grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(4<<10), grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveGap, Timeout: keepaliveGap}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(grpcrecovery.UnaryServerInterceptor(panics), authorizeUnary),
-		grpc.ChainStreamInterceptor(grpcrecovery.StreamServerInterceptor(panics), authorizeStream),
+		grpc.ChainUnaryInterceptor(grpcrecovery.UnaryServerInterceptor(panics), door.unary),
+		grpc.ChainStreamInterceptor(grpcrecovery.StreamServerInterceptor(panics), door.stream),
 	)
-	pb.RegisterAgentServiceServer(s, newAgents(cfg))
+	pb.RegisterAgentServiceServer(s, &agents{cfg: cfg, sessions: map[string]*session{}})
 	pb.RegisterOperatorServiceServer(s, &operators{cfg: cfg})
 	healthpb.RegisterHealthServer(s, health.NewServer())
 	return s
-}
-
-type identityKey struct{}
-
-type identity struct{ role, name, peer string }
-
-// Roles, as they stand in certificates.
-const (
-	roleAgent    = "agent"
-	roleOperator = "operator"
-)
-
-func who(ctx context.Context) identity {
-	id, _ := ctx.Value(identityKey{}).(identity)
-	return id
-}
-
-// authorize reads the caller's role from its certificate and refuses what that role may not call.
-func authorize(ctx context.Context, method string) (context.Context, error) {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return nil, status.Error(codes.Unauthenticated, "no peer")
-	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok || len(info.State.VerifiedChains) == 0 {
-		return nil, status.Error(codes.Unauthenticated, "a client certificate is needed")
-	}
-	role, name, err := pki.Identity(info.State.VerifiedChains[0][0])
-	if err != nil {
-		return nil, status.Error(codes.Unauthenticated, err.Error())
-	}
-	want := roleOperator
-	if method == pb.AgentService_PhoneHome_FullMethodName {
-		want = roleAgent
-	}
-	if string(role) != want {
-		return nil, status.Errorf(codes.PermissionDenied, "a certificate of role %s may not call %s: use one of role %s", role, method, want)
-	}
-	return context.WithValue(ctx, identityKey{}, identity{string(role), name, p.Addr.String()}), nil
-}
-
-func authorizeUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	ctx, err := authorize(ctx, info.FullMethod)
-	if err != nil {
-		return nil, err
-	}
-	out, err := next(ctx, req)
-	return out, code(err)
-}
-
-type authorizedStream struct {
-	grpc.ServerStream
-	ctx context.Context
-}
-
-func (s *authorizedStream) Context() context.Context { return s.ctx }
-
-func authorizeStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	ctx, err := authorize(ss.Context(), info.FullMethod)
-	if err != nil {
-		return err
-	}
-	return code(next(srv, &authorizedStream{ss, ctx}))
 }
 
 // code maps an error to a gRPC status, once, at the edge.

@@ -2,9 +2,12 @@ package api
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
 	"github.com/blackstart-recovery/blackstart/server/coordinator"
@@ -23,9 +26,12 @@ func actor(ctx context.Context) string { return "operator:" + who(ctx).name }
 func (o *operators) Declare(ctx context.Context, r *pb.DeclareRequest) (*pb.DeclareResponse, error) {
 	var began time.Time
 	if r.GetBegan() != nil {
+		if err := r.GetBegan().CheckValid(); err != nil {
+			return nil, invalid("the beginning of the outage is no time: " + err.Error())
+		}
 		began = r.GetBegan().AsTime()
 	}
-	id, err := o.cfg.Coordinator.Declare(ctx, actor(ctx), recovery.Clean(r.GetTitle(), maxText), r.GetPlaybook(), began)
+	id, err := o.cfg.Coordinator.Declare(ctx, actor(ctx), text(r.GetTitle()), name(r.GetPlaybook()), began)
 	if err != nil {
 		return nil, err
 	}
@@ -35,12 +41,12 @@ func (o *operators) Declare(ctx context.Context, r *pb.DeclareRequest) (*pb.Decl
 
 func (o *operators) Plan(ctx context.Context, r *pb.PlanRequest) (*pb.PlanResponse, error) {
 	var out *pb.PlanResponse
-	err := o.cfg.Coordinator.View(ctx, r.GetIncident(), func(v coordinator.View) { out = plan(v.State.Plan) })
+	err := o.cfg.Coordinator.View(ctx, name(r.GetIncident()), func(v coordinator.View) { out = plan(v.State.Plan) })
 	return out, err
 }
 
 func (o *operators) Approve(ctx context.Context, r *pb.ApproveRequest) (*pb.ApproveResponse, error) {
-	in, err := o.do(ctx, r.GetIncident(), recovery.Approve{Digest: r.GetDigest(), Wave: int(r.GetWave())})
+	in, err := o.do(ctx, r.GetIncident(), recovery.Approve{Digest: name(r.GetDigest()), Wave: int(r.GetWave())})
 	return &pb.ApproveResponse{Incident: in}, err
 }
 
@@ -65,33 +71,45 @@ func (o *operators) Close(ctx context.Context, r *pb.CloseRequest) (*pb.CloseRes
 }
 
 func (o *operators) Override(ctx context.Context, r *pb.OverrideRequest) (*pb.OverrideResponse, error) {
-	in, err := o.do(ctx, r.GetIncident(), recovery.Override{Target: r.GetTarget(), Reason: text(r.GetReason())})
+	in, err := o.do(ctx, r.GetIncident(), recovery.Override{Target: name(r.GetTarget()), Reason: text(r.GetReason())})
 	return &pb.OverrideResponse{Incident: in}, err
 }
 
 func (o *operators) Retry(ctx context.Context, r *pb.RetryRequest) (*pb.RetryResponse, error) {
-	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), recovery.Retry{Host: r.GetHost(), Rung: r.GetRung(), Reason: text(r.GetReason())})
+	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), recovery.Retry{Host: name(r.GetHost()), Rung: name(r.GetRung()), Reason: text(r.GetReason())})
 	return &pb.RetryResponse{Host: h}, err
 }
 
 func (o *operators) Skip(ctx context.Context, r *pb.SkipRequest) (*pb.SkipResponse, error) {
-	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), recovery.Skip{Host: r.GetHost(), Reason: text(r.GetReason())})
+	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), recovery.Skip{Host: name(r.GetHost()), Reason: text(r.GetReason())})
 	return &pb.SkipResponse{Host: h}, err
 }
 
 func (o *operators) Claim(ctx context.Context, r *pb.ClaimRequest) (*pb.ClaimResponse, error) {
-	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), recovery.Claim{Host: r.GetHost(), By: who(ctx).name, For: r.GetFor().AsDuration()})
+	held, err := period("a claim", r.GetFor())
+	if err != nil {
+		return nil, err
+	}
+	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), recovery.Claim{Host: name(r.GetHost()), By: who(ctx).name, For: held})
 	return &pb.ClaimResponse{Host: h}, err
 }
 
 func (o *operators) HandsDone(ctx context.Context, r *pb.HandsDoneRequest) (*pb.HandsDoneResponse, error) {
-	in := recovery.HandsDone{Host: r.GetHost(), By: who(ctx).name, Note: text(r.GetNote()), Spent: r.GetSpent().AsDuration()}
+	spent, err := period("hand work", r.GetSpent())
+	if err != nil {
+		return nil, err
+	}
+	in := recovery.HandsDone{Host: name(r.GetHost()), By: who(ctx).name, Note: text(r.GetNote()), Spent: spent}
 	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), in)
 	return &pb.HandsDoneResponse{Host: h}, err
 }
 
+// ClearDebt without a host clears the debt on every host that owes it; its answer then holds an empty host.
 func (o *operators) ClearDebt(ctx context.Context, r *pb.ClearDebtRequest) (*pb.ClearDebtResponse, error) {
-	in := recovery.ClearDebt{Host: r.GetHost(), Debt: r.GetDebt(), By: who(ctx).name, Note: text(r.GetNote())}
+	in := recovery.ClearDebt{Host: name(r.GetHost()), Debt: name(r.GetDebt()), By: who(ctx).name, Note: text(r.GetNote())}
+	if in.Host == "" {
+		return &pb.ClearDebtResponse{Host: &pb.Host{}}, o.cfg.Coordinator.Do(ctx, name(r.GetIncident()), actor(ctx), in)
+	}
 	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), in)
 	return &pb.ClearDebtResponse{Host: h}, err
 }
@@ -108,8 +126,11 @@ func (o *operators) ShowIncident(ctx context.Context, r *pb.ShowIncidentRequest)
 }
 
 func (o *operators) ListHosts(ctx context.Context, r *pb.ListHostsRequest) (*pb.ListHostsResponse, error) {
+	if r.GetPhase() != "" && !slices.Contains(phases, recovery.Phase(r.GetPhase())) {
+		return nil, invalid(fmt.Sprintf("%q is no phase: use one of %v", name(r.GetPhase()), phases))
+	}
 	out := &pb.ListHostsResponse{}
-	err := o.cfg.Coordinator.View(ctx, r.GetIncident(), func(v coordinator.View) {
+	err := o.cfg.Coordinator.View(ctx, name(r.GetIncident()), func(v coordinator.View) {
 		why := v.State.Why(v.Now)
 		for _, h := range v.State.Hosts() {
 			if (r.GetPhase() == "" || r.GetPhase() == string(h.Phase)) && (r.GetWave() == 0 || int(r.GetWave()) == h.Wave) {
@@ -123,7 +144,7 @@ func (o *operators) ListHosts(ctx context.Context, r *pb.ListHostsRequest) (*pb.
 func (o *operators) ShowHost(ctx context.Context, r *pb.ShowHostRequest) (*pb.ShowHostResponse, error) {
 	out := &pb.ShowHostResponse{}
 	var missing error
-	err := o.cfg.Coordinator.View(ctx, r.GetIncident(), func(v coordinator.View) {
+	err := o.cfg.Coordinator.View(ctx, name(r.GetIncident()), func(v coordinator.View) {
 		h := v.State.Host(r.GetHost())
 		if h == nil {
 			missing = unknownHost(r.GetHost(), v.State.ID)
@@ -150,7 +171,7 @@ func (o *operators) Watch(r *pb.WatchRequest, stream grpc.ServerStreamingServer[
 	ctx := stream.Context()
 	changed, end := o.cfg.Coordinator.Watch()
 	defer end()
-	after, id := r.GetAfterSeq(), r.GetIncident()
+	after, id := r.GetAfterSeq(), name(r.GetIncident())
 	for {
 		out := &pb.WatchResponse{}
 		err := o.cfg.Coordinator.View(ctx, id, func(v coordinator.View) {
@@ -194,7 +215,7 @@ func pause(ctx context.Context, done, event <-chan struct{}, d time.Duration) er
 
 func (o *operators) Report(ctx context.Context, r *pb.ReportRequest) (*pb.ReportResponse, error) {
 	var rep report.Report
-	err := o.cfg.Coordinator.View(ctx, r.GetIncident(), func(v coordinator.View) { rep = report.Build(v.State, v.Entries, v.Now) })
+	err := o.cfg.Coordinator.View(ctx, name(r.GetIncident()), func(v coordinator.View) { rep = report.Build(v.State, v.Entries, v.Now) })
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +227,7 @@ func (o *operators) Report(ctx context.Context, r *pb.ReportRequest) (*pb.Report
 
 // do brings an input in and returns how the incident stands.
 func (o *operators) do(ctx context.Context, id string, in recovery.Input) (*pb.Incident, error) {
-	if err := o.cfg.Coordinator.Do(ctx, id, actor(ctx), in); err != nil {
+	if err := o.cfg.Coordinator.Do(ctx, name(id), actor(ctx), in); err != nil {
 		return nil, err
 	}
 	return o.incident(ctx, id)
@@ -214,23 +235,49 @@ func (o *operators) do(ctx context.Context, id string, in recovery.Input) (*pb.I
 
 func (o *operators) incident(ctx context.Context, id string) (*pb.Incident, error) {
 	var out *pb.Incident
-	err := o.cfg.Coordinator.View(ctx, id, func(v coordinator.View) { out = incident(v) })
+	err := o.cfg.Coordinator.View(ctx, name(id), func(v coordinator.View) { out = incident(v) })
 	return out, err
 }
 
 // doHost brings an input in and returns how the host stands.
-func (o *operators) doHost(ctx context.Context, id, name string, in recovery.Input) (*pb.Host, error) {
-	if err := o.cfg.Coordinator.Do(ctx, id, actor(ctx), in); err != nil {
+func (o *operators) doHost(ctx context.Context, id, host string, in recovery.Input) (*pb.Host, error) {
+	if err := o.cfg.Coordinator.Do(ctx, name(id), actor(ctx), in); err != nil {
 		return nil, err
 	}
-	r, err := o.ShowHost(ctx, &pb.ShowHostRequest{Incident: id, Host: name})
+	r, err := o.ShowHost(ctx, &pb.ShowHostRequest{Incident: id, Host: host})
 	return r.GetHost(), err
 }
 
-func unknownHost(name, id string) error {
-	return &recovery.Error{Kind: recovery.KindNotFound, Message: "host " + recovery.Clean(name, 80) + " is not in the fleet of incident " + id}
+func unknownHost(host, id string) error {
+	return &recovery.Error{Kind: recovery.KindNotFound, Message: "host " + name(host) + " is not in the fleet of incident " + id}
 }
 
-const maxText = 500 // bytes of a reason or note
+func invalid(message string) error {
+	return &recovery.Error{Kind: recovery.KindInvalid, Message: message}
+}
+
+var phases = []recovery.Phase{recovery.Waiting, recovery.Attempting, recovery.Verifying, recovery.Recovered, recovery.NeedsHands, recovery.Skipped, recovery.NotHit}
+
+// What people send is bounded too: it goes into the journal and into answers.
+const (
+	maxText   = 500 // bytes of a reason or note
+	maxName   = 256 // bytes of a host, rung, digest or id
+	maxPeriod = 31 * 24 * time.Hour
+)
 
 func text(s string) string { return recovery.Clean(s, maxText) }
+
+func name(s string) string { return recovery.Clean(s, maxName) }
+
+func period(what string, d *durationpb.Duration) (time.Duration, error) {
+	if d == nil {
+		return 0, nil
+	}
+	if err := d.CheckValid(); err != nil {
+		return 0, invalid("the time for " + what + " is no time: " + err.Error())
+	}
+	if t := d.AsDuration(); t < 0 || t > maxPeriod {
+		return 0, invalid(fmt.Sprintf("%s of %s: use 0 to %s", what, t, maxPeriod))
+	}
+	return d.AsDuration(), nil
+}

@@ -38,6 +38,7 @@ var ErrStopped = errors.New("the coordinator has stopped: start it again with th
 const (
 	inboxSize     = 1024             // inputs waiting; whoever sends more waits
 	batchSize     = 256              // inputs taken before time acts once
+	maxSteps      = 10_000           // in which one moment of time must have acted
 	sightingFlush = 5 * time.Second  // how much of the last words a crash may lose
 	drainTimeout  = 10 * time.Second // for jobs to let go at the end
 )
@@ -48,7 +49,8 @@ type Coordinator struct {
 	inbox   chan func()
 	done    chan struct{} // closed when Run has ended
 	watch   watchers
-	running sync.WaitGroup // jobs
+	running sync.WaitGroup           // jobs
+	fleet   map[string]recovery.Host // of the fleet file; read only
 
 	// Below: owned by the loop.
 	state   *recovery.State // the open incident, or the last one, or a blank one that only sees
@@ -56,11 +58,12 @@ type Coordinator struct {
 	past    []past // earlier incidents, oldest first
 	seen    map[string]recovery.Sighting
 	unsaved map[string]bool // hosts whose sighting is not on disk
-	links   map[string]*link
-	jobs    map[string]*runningJob
-	resumed map[string]bool // jobs that an earlier run had started
-	dirty   bool            // something was applied since time last acted
-	failed  error           // why the loop must stop
+	links   map[string]*Link
+	jobs    map[jobKey]*runningJob
+	resumed map[jobKey]bool // jobs that an earlier run had started
+	refused refusals
+	dirty   bool  // something was applied since time last acted
+	failed  error // why the loop must stop
 }
 
 type past struct {
@@ -73,64 +76,16 @@ func New(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{
 		cfg: cfg, inbox: make(chan func(), inboxSize), done: make(chan struct{}),
 		state: recovery.NewState(), seen: map[string]recovery.Sighting{}, unsaved: map[string]bool{},
-		links: map[string]*link{}, jobs: map[string]*runningJob{}, resumed: map[string]bool{},
+		links: map[string]*Link{}, jobs: map[jobKey]*runningJob{}, resumed: map[jobKey]bool{},
+		fleet: make(map[string]recovery.Host, len(cfg.Fleet.Hosts)), refused: refusals{byHost: map[string]int{}},
+	}
+	for _, h := range cfg.Fleet.Hosts {
+		c.fleet[h.Name] = h
 	}
 	if err := c.load(); err != nil {
 		return nil, err
 	}
 	return c, nil
-}
-
-// load folds every incident of the journal; the last one is the current one.
-func (c *Coordinator) load() error {
-	ids, err := c.cfg.Journal.Incidents()
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		if c.state.ID != "" {
-			c.past = append(c.past, past{c.state, c.entries})
-		}
-		c.state, c.entries = recovery.NewState(), nil
-		err := c.cfg.Journal.Read(id, func(e recovery.Entry) error {
-			c.state.Apply(e)
-			c.entries = append(c.entries, e)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if err := c.loadSightings(); err != nil {
-		return err
-	}
-	if c.state.ID == "" || c.state.Outcome != "" {
-		return nil
-	}
-	if _, ok := c.cfg.Playbooks.ByDigest(c.state.Playbook.Digest); !ok {
-		return fmt.Errorf("incident %s runs playbook %s with digest %s, which is not among the playbooks given: start with the folder that holds that version", c.state.ID, c.state.Playbook.Name, c.state.Playbook.Digest)
-	}
-	for _, j := range c.state.Work(c.now()) {
-		c.resumed[j.ID] = true
-	}
-	return nil
-}
-
-// loadSightings brings back the last words of every host. Nobody is connected yet; a recovered host is given time to come back
-// before its silence counts.
-func (c *Coordinator) loadSightings() error {
-	seen, err := c.cfg.Journal.Sightings()
-	if err != nil {
-		return err
-	}
-	for host, v := range seen {
-		v.Connected = false
-		if h := c.state.Host(host); h != nil && h.Phase == recovery.Recovered {
-			v.At = c.now()
-		}
-		c.seen[host] = c.state.See(v)
-	}
-	return nil
 }
 
 func (c *Coordinator) now() time.Time { return c.cfg.Clock.Now() }
@@ -160,14 +115,14 @@ func (c *Coordinator) Run(ctx context.Context) error {
 			c.saveSightings()
 		}
 		if c.dirty && c.failed == nil {
-			c.dirty = false
 			c.settle(jobs)
+			c.dirty = false
 			c.arm(wake)
 		}
 	}
-	c.cfg.Log.Error("stopped sending: the journal cannot be written", "error", c.failed)
+	c.cfg.Log.Error("stopped sending", "error", c.failed)
 	c.shutdown(stop)
-	return fmt.Errorf("stopped sending, because the journal cannot be written: %w", c.failed)
+	return fmt.Errorf("stopped sending: %w", c.failed)
 }
 
 // drain takes what else has come in, so that time acts once for many inputs.
@@ -184,15 +139,8 @@ func (c *Coordinator) drain() {
 
 // settle lets time act until nothing follows any more, starts and cancels jobs, and tells agents and watchers.
 func (c *Coordinator) settle(jobs context.Context) {
-	for c.state.ID != "" && c.failed == nil {
-		n, err := c.take("engine", recovery.Tick{})
-		if err != nil {
-			c.cfg.Log.Error("a tick was refused", "error", err)
-			break
-		}
-		if n == 0 {
-			break
-		}
+	if err := c.tick(); err != nil && c.failed == nil {
+		c.cfg.Log.Error("time could not act", "error", err)
 	}
 	if c.failed != nil {
 		return
@@ -200,6 +148,19 @@ func (c *Coordinator) settle(jobs context.Context) {
 	c.reconcile(jobs)
 	c.instructAll()
 	c.watch.notify()
+}
+
+// tick lets one moment of time act to its end.
+func (c *Coordinator) tick() error {
+	if c.state.ID == "" {
+		return nil
+	}
+	for range maxSteps {
+		if n, err := c.take("engine", recovery.Tick{}); err != nil || n == 0 {
+			return err
+		}
+	}
+	return fmt.Errorf("one moment has led to more than %d decisions: this program has a fault, please report it", maxSteps)
 }
 
 // arm sets the timer to the next moment at which time alone may change something.
@@ -219,7 +180,11 @@ func (c *Coordinator) take(actor string, in recovery.Input) (int, error) {
 		return 0, ErrStopped
 	}
 	now := c.now()
-	events, err := recovery.Decide(c.state, in, now)
+	var events []recovery.Event
+	var err error
+	if fault := c.guard("decision", func() { events, err = recovery.Decide(c.state, in, now) }); fault != nil {
+		return 0, fault // to decide is to read: nothing has changed
+	}
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}
@@ -231,9 +196,8 @@ func (c *Coordinator) take(actor string, in recovery.Input) (int, error) {
 	if d, ok := in.(recovery.Declare); ok {
 		id = d.Incident
 	}
-	if err := c.cfg.Journal.Append(id, c.state.Seq, entries); err != nil {
-		c.failed = err
-		return 0, fmt.Errorf("%w (%w)", ErrStopped, err)
+	if err := c.append(id, entries); err != nil {
+		return 0, err
 	}
 	for _, e := range entries {
 		c.state.Apply(e)
@@ -243,31 +207,18 @@ func (c *Coordinator) take(actor string, in recovery.Input) (int, error) {
 	return len(entries), nil
 }
 
-// call runs f in the loop and waits for it. The inbox is bounded: a caller waits for its place until ctx ends.
-func (c *Coordinator) call(ctx context.Context, f func() error) error {
-	answer := make(chan error, 1)
-	if err := c.send(ctx, func() { answer <- f() }); err != nil {
-		return err
+// append puts entries on disk. When the disk does not take them, or somebody else has written, the loop must stop: memory never
+// runs ahead of disk. Entries that the journal refuses for what they are were not written and are not applied.
+func (c *Coordinator) append(incident string, entries []recovery.Entry) error {
+	err := c.cfg.Journal.Append(incident, c.state.Seq, entries)
+	if errors.Is(err, journal.ErrAppend) || errors.Is(err, journal.ErrConflict) {
+		c.failed = err
+		return fmt.Errorf("%w (%w)", ErrStopped, err)
 	}
-	select {
-	case err := <-answer:
-		return err
-	case <-c.done:
-		return ErrStopped
-	case <-ctx.Done():
-		return ctx.Err()
+	if err != nil {
+		return fmt.Errorf("this cannot be recorded, so it was not done: %w", err)
 	}
-}
-
-func (c *Coordinator) send(ctx context.Context, f func()) error {
-	select {
-	case c.inbox <- f:
-		return nil
-	case <-c.done:
-		return ErrStopped
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return nil
 }
 
 // shutdown lets go of the jobs and saves the last words. What the jobs report now says nothing about the hosts: their

@@ -6,22 +6,29 @@ import (
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
+// jobKey names a job for good: the ids of attempts begin anew with every incident.
+type jobKey struct{ incident, id string }
+
+func keyOf(j recovery.Job) jobKey { return jobKey{j.Incident, j.ID} }
+
 type runningJob struct {
-	cancel context.CancelFunc
+	cancel  context.CancelFunc
+	dropped bool // cancelled, because it ought not to run any more
 }
 
 // reconcile starts the jobs that ought to be running and are not, and cancels those that ought not.
 func (c *Coordinator) reconcile(ctx context.Context) {
 	want := c.state.Work(c.now())
-	wanted := make(map[string]bool, len(want))
+	wanted := make(map[jobKey]bool, len(want))
 	for _, job := range want {
-		wanted[job.ID] = true
-		if c.jobs[job.ID] == nil {
+		wanted[keyOf(job)] = true
+		if c.jobs[keyOf(job)] == nil {
 			c.start(ctx, job)
 		}
 	}
-	for id, job := range c.jobs {
-		if !wanted[id] {
+	for key, job := range c.jobs {
+		if !wanted[key] {
+			job.dropped = true
 			job.cancel()
 		}
 	}
@@ -30,25 +37,43 @@ func (c *Coordinator) reconcile(ctx context.Context) {
 // start runs a job. Its intent is on disk: it follows from the journal.
 func (c *Coordinator) start(ctx context.Context, job recovery.Job) {
 	ctx, cancel := context.WithCancel(ctx)
-	c.jobs[job.ID] = &runningJob{cancel}
-	resumed := c.resumed[job.ID]
-	delete(c.resumed, job.ID)
+	c.jobs[keyOf(job)] = &runningJob{cancel: cancel}
+	resumed := c.resumed[keyOf(job)]
+	delete(c.resumed, keyOf(job))
 	c.cfg.Log.Debug("job starts", "job", job.ID, "kind", job.Kind, "rung", job.Rung.Name, "resumed", resumed)
 	c.running.Go(func() {
 		defer cancel()
-		result := c.cfg.Remedy.Run(ctx, job)
+		result := c.run(ctx, job)
 		_ = c.send(context.WithoutCancel(ctx), func() { c.finished(job, result, resumed) })
 	})
 }
 
+// run asks the remedy. A fault of this program in it ends that job alone, with an outcome that nobody knows.
+func (c *Coordinator) run(ctx context.Context, job recovery.Job) (result recovery.Result) {
+	err := c.guard("job "+job.ID, func() { result = c.cfg.Remedy.Run(ctx, job) })
+	if err != nil {
+		return recovery.Result{Class: recovery.Lost, Signature: "fault of the coordinator", Detail: err.Error()}
+	}
+	return result
+}
+
 // finished brings a job's result to the core.
 func (c *Coordinator) finished(job recovery.Job, result recovery.Result, resumed bool) {
-	delete(c.jobs, job.ID)
+	running := c.jobs[keyOf(job)]
+	delete(c.jobs, keyOf(job))
 	c.dirty = true
 	c.cfg.Log.Debug("job ended", "job", job.ID, "class", result.Class, "signature", result.Signature, "detail", result.Detail)
-	if v := result.Sighting; v != nil {
+	if job.Incident != c.state.ID {
+		return // of an incident that is over
+	}
+	if running != nil && running.dropped && (result.Class == recovery.Cancelled || result.Class == recovery.Lost) {
+		return // we let go of it, so its end says nothing about the host
+	}
+	if result.Sighting != nil {
+		v := *result.Sighting
 		v.Host, v.At, v.Answers = job.Host.Name, c.now(), job.ID
-		c.see(*v)
+		result.Sighting = &v
+		c.see(v)
 	}
 	if _, err := c.take("engine", recovery.Finished{Job: job.ID, Host: job.Host.Name, Result: result, Resumed: resumed}); err != nil && c.failed == nil {
 		c.cfg.Log.Error("a result was refused", "job", job.ID, "error", err)

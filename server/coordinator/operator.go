@@ -44,6 +44,7 @@ func (c *Coordinator) Declare(ctx context.Context, actor, title, book string, be
 		id = c.nextID()
 		kept, keptEntries := c.state, c.entries
 		c.state, c.entries = recovery.NewState(), nil
+		c.askAnew()
 		for _, v := range c.seen {
 			c.state.See(v)
 		}
@@ -57,6 +58,20 @@ func (c *Coordinator) Declare(ctx context.Context, actor, title, book string, be
 		return err
 	})
 	return id, err
+}
+
+// askAnew forgets what agents were asked and have answered: the ids of requests begin anew with every incident, and an answer from
+// the last one must prove nothing in this one.
+func (c *Coordinator) askAnew() {
+	for host, v := range c.seen {
+		if v.Answers != "" {
+			v.Answers = ""
+			c.seen[host], c.unsaved[host] = v, true
+		}
+	}
+	for _, l := range c.links {
+		l.sent = ""
+	}
 }
 
 // choose finds the playbook by name, or the only one that fits a host of the fleet.
@@ -102,21 +117,21 @@ func (c *Coordinator) View(ctx context.Context, incident string, f func(View)) e
 			}
 			return unknownIncident(incident)
 		}
-		f(View{State: p.state, Entries: p.entries, Now: c.now()})
-		return nil
+		return c.guard("view", func() { f(View{State: p.state, Entries: p.entries, Now: c.now()}) })
 	})
 }
 
 // Incidents lets f read every incident, oldest first.
 func (c *Coordinator) Incidents(ctx context.Context, f func(View)) error {
 	return c.call(ctx, func() error {
-		for _, p := range c.past {
-			f(View{State: p.state, Entries: p.entries, Now: c.now()})
-		}
-		if c.state.ID != "" {
-			f(View{State: c.state, Entries: c.entries, Now: c.now()})
-		}
-		return nil
+		return c.guard("view", func() {
+			for _, p := range c.past {
+				f(View{State: p.state, Entries: p.entries, Now: c.now()})
+			}
+			if c.state.ID != "" {
+				f(View{State: c.state, Entries: c.entries, Now: c.now()})
+			}
+		})
 	})
 }
 

@@ -59,7 +59,7 @@ type HandsDone struct {
 	Spent          time.Duration
 }
 
-// ClearDebt closes a debt of a host.
+// ClearDebt closes a debt of a host; an empty Host means every host that owes it.
 type ClearDebt struct{ Host, Debt, By, Note string }
 
 // Sighted brings what was heard of a host. The state has seen it already (State.See).

@@ -139,6 +139,9 @@ func (s *State) handsDone(v HandsDone, now time.Time) ([]Event, error) {
 }
 
 func (s *State) clearDebt(v ClearDebt) ([]Event, error) {
+	if v.Host == "" {
+		return s.clearDebts(v)
+	}
 	h, err := s.find(v.Host)
 	if err != nil {
 		return nil, err
@@ -147,6 +150,20 @@ func (s *State) clearDebt(v ClearDebt) ([]Event, error) {
 		return nil, notFound("%s has no open debt %q", v.Host, v.Debt)
 	}
 	return []Event{&DebtCleared{Host: v.Host, Debt: v.Debt, By: v.By, Note: v.Note}}, nil
+}
+
+// clearDebts closes one debt on every host that owes it.
+func (s *State) clearDebts(v ClearDebt) ([]Event, error) {
+	var events []Event
+	for _, h := range s.order {
+		if h.hasDebt(v.Debt) {
+			events = append(events, &DebtCleared{Host: h.Host.Name, Debt: v.Debt, By: v.By, Note: v.Note})
+		}
+	}
+	if events == nil {
+		return nil, notFound("no host has an open debt %q", v.Debt)
+	}
+	return events, nil
 }
 
 // owner is the person who has claimed the host and whose claim has not run out.

@@ -88,16 +88,14 @@ func (s Sighting) Merge(next Sighting) Sighting {
 		if next.FirstBootAt.IsZero() {
 			next.FirstBootAt = next.At
 		}
-	} else {
+	} else if next.Answers == "" || next.Answers == s.Answers { // a new answer stands by its own facts
 		if len(next.Content) == 0 {
 			next.Content = s.Content
 		}
 		if len(next.Health) == 0 {
 			next.Health = s.Health
 		}
-		if next.Answers == "" {
-			next.Answers = s.Answers
-		}
+		next.Answers = s.Answers
 	}
 	next.WasBad = s.everBad()
 	for i, c := range next.Content {

@@ -147,7 +147,7 @@ func (a *attempt) converse(ctx context.Context, l *link, embedded bool) error {
 				return a.broken(ctx, l, t, err)
 			}
 			a.r.cfg.Log.Debug("no push by SFTP, the script goes along with the runner", "job", a.job.ID, "reason", err)
-			t.part()
+			t.takeLeave(ctx, a.r.cfg.Timeouts.Shell)
 			return a.converse(ctx, l, true)
 		}
 		answer = "go sftp"
@@ -164,6 +164,7 @@ func (a *attempt) converse(ctx context.Context, l *link, embedded bool) error {
 	case word == "error":
 		a.sent = before // nothing was claimed
 		if strings.HasPrefix(rest, "push") && !embedded {
+			t.takeLeave(ctx, a.r.cfg.Timeouts.Shell)
 			return a.converse(ctx, l, true)
 		}
 		return refused(rest)
@@ -200,11 +201,12 @@ func (a *attempt) await(ctx context.Context, l *link, t *talk) error {
 
 // collected turns what the runner told into the result.
 func (a *attempt) collected(exit string, output []byte) {
-	code, how, _ := strings.Cut(exit, " ")
+	words := append(strings.Fields(exit), "", "", "")
+	code, how, boot := words[0], words[1], words[2]
 	number, err := strconv.Atoi(code)
 	var res recovery.Result
 	switch {
-	case strings.TrimSpace(how) == "timed-out":
+	case how == "timed-out":
 		res = recovery.Result{
 			Class: recovery.TimedOut, Exit: number, Signature: "script over its limit",
 			Detail: "The script ran over its limit and was ended on the host; read its output to see where it stood.",
@@ -218,6 +220,9 @@ func (a *attempt) collected(exit string, output []byte) {
 		res = judge(a.job, number, string(output))
 	}
 	res.Joined = a.joined
+	if boot != "-" {
+		res.Boot = oneLine(boot, 64)
+	}
 	if dir := a.r.cfg.OutputDir; dir != "" {
 		if res.Output, err = keepOutput(dir, folderName(a.job), output); err != nil {
 			a.r.cfg.Log.Warn("the output of an attempt is not kept", "job", a.job.ID, "error", err)

@@ -71,9 +71,13 @@ func TestFreshAndAgain(t *testing.T) {
 		if err != nil || info.Mode().Perm() != 0o600 || first.Output != "output/inc_brt-app01_1.log" {
 			t.Fatal(err, info.Mode(), first.Output)
 		}
+		boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		if err == nil && first.Boot != strings.TrimSpace(string(boot)) {
+			t.Fatalf("boot %q, the host's is %q", first.Boot, boot)
+		}
 		again := r.Run(t.Context(), job, script(claimOK))
 		want(t, again, recovery.Succeeded, "")
-		if !again.Joined || again.Line != first.Line || m.ran() != 1 {
+		if !again.Joined || again.Line != first.Line || again.Boot != first.Boot || m.ran() != 1 {
 			t.Fatalf("%+v, ran %d", again, m.ran())
 		}
 		if m.connections.Load() != 2 {

@@ -2,7 +2,7 @@
 # runner.sh as `sh -c TEXT NAME FOLDER LIMIT BOOT SETSID ROOT ID KEEP`. It leaves in the attempt folder:
 #   pid     its own process: number, birth, boot id     output  the first 512 reads of what the script printed
 #   group   the script's process                        tail    the last 64 KiB of what came after them
-#   status  the script's exit, as soon as it has ended  exit    exit and how it came (ended | timed-out), last of all
+#   status  the script's exit, blank until it has ended exit    exit, how it came (ended | timed-out), boot id; last of all
 umask 077
 d=$1 limit=$2 boot=$3 sid=$4
 [ -n "$sid" ] || trap '' HUP
@@ -16,7 +16,15 @@ else
   set -- "$5" "$6" "$7"
 fi
 printf '%s %s %s\n' $$ "$born" "$boot" >"$d/pid"
-printf '%s' '                ' >"$d/exit.new" # room for the exit, should the script fill the disk
+# room for what comes, should the script fill the disk; it is written over without truncation
+printf '%80s\n' ' ' >"$d/exit.new"
+printf '%s\n' '    ' >"$d/status"
+
+ended() { # has the script ended, and how?
+  rc=
+  read -r rc <"$d/status"
+  [ -n "$rc" ]
+}
 
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
 
@@ -28,11 +36,11 @@ watch=$!
     $sid sh "$d/script.sh" 2>&1 </dev/null &
   printf '%s\n' $! >"$d/group"
   wait $!
-  printf '%s\n' $? >"$d/status"
+  printf '%s\n' $? 1<>"$d/status"
   exec >/dev/null
   # a daemon that the script left behind may hold the pipe open for ever
   sleep 2
-  [ -e "$d/drained" ] || kill "$watch"
+  [ -e "$d/drained" ] || [ -e "$d/exit" ] || kill "$watch"
 } | {
   # dd takes nothing out of the pipe that it does not write, at once; so nothing is lost between it and tail
   dd bs=1024 count=512 >"$d/output"
@@ -42,12 +50,12 @@ watch=$!
 } &
 
 how=ended
-if wait "$watch" && [ ! -e "$d/status" ]; then
+if wait "$watch" && ! ended; then
   how=timed-out
   read -r group <"$d/group"
   n=0
   kill -s TERM -- "-$group" || kill -s TERM "$group"
-  while [ $n -lt 20 ] && [ ! -e "$d/status" ]; do
+  while [ $n -lt 20 ] && ! ended; do
     n=$((n + 1))
     pause
   done
@@ -58,9 +66,7 @@ if wait "$watch" && [ ! -e "$d/status" ]; then
     pause
   done
 fi
-rc=-
-read -r rc <"$d/status"
-# written over the room that was kept, without truncation, then put in its place at once
-{ printf '%s %s           \n' "$rc" "$how"; } 1<>"$d/exit.new"
+ended || rc=-
+printf '%s %s %s\n' "$rc" "$how" "$boot" 1<>"$d/exit.new"
 sync "$d/output" "$d/exit.new"
 mv -f "$d/exit.new" "$d/exit"

@@ -1,0 +1,200 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
+	"github.com/blackstart-recovery/blackstart/server/recovery"
+)
+
+// session is one connected agent.
+type session struct {
+	host     recovery.Host
+	instance string // of the agent's process
+	boot     recovery.Sighting
+	stream   grpc.BidiStreamingServer[pb.PhoneHomeRequest, pb.PhoneHomeResponse]
+	in       *inbound
+	epoch    uint64
+	sequence uint64 // of the last instruction; only the stream's own goroutine sends
+
+	challenges chan struct{} // somebody else claims this host: prove that you live
+	evicted    chan struct{} // closed by whoever takes the host over, under the lock of agents
+
+	mu    sync.Mutex
+	alive chan struct{} // closed and renewed with each answered challenge
+}
+
+// inbound is what a stream brings, in order and in a bounded queue, which is closed after the last message.
+type inbound struct {
+	queue chan *pb.PhoneHomeRequest
+	err   error // why it ended; to be read once queue is closed
+}
+
+// receive reads the stream until it ends or ctx does.
+func receive(ctx context.Context, stream grpc.BidiStreamingServer[pb.PhoneHomeRequest, pb.PhoneHomeResponse]) *inbound {
+	in := &inbound{queue: make(chan *pb.PhoneHomeRequest, inboundQueue)}
+	go func() {
+		defer close(in.queue)
+		for {
+			m, err := stream.Recv()
+			if err != nil {
+				in.err = err
+				return
+			}
+			select {
+			case in.queue <- m:
+			case <-ctx.Done():
+				in.err = ctx.Err()
+				return
+			}
+		}
+	}()
+	return in
+}
+
+// claim makes the session its host's only one. A connected agent of another process is asked whether it lives: when it does, the
+// newcomer is refused; when it does not, it was the same host before a crash and gives way.
+func (a *agents) claim(ctx context.Context, s *session) error {
+	for {
+		old := a.take(s, nil)
+		if old == nil {
+			return nil
+		}
+		alive, err := old.challenge(ctx)
+		if err != nil {
+			return err
+		}
+		if alive {
+			return a.refuse(ctx, s.host.Name, codes.AlreadyExists, "another agent of this host is connected and alive")
+		}
+		if a.take(s, old) == nil {
+			return nil
+		}
+	}
+}
+
+// take puts s in its host's place when that is free, held by the same process, or held by dead. Otherwise it returns the holder.
+func (a *agents) take(s, dead *session) (holder *session) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old := a.sessions[s.host.Name]
+	if old != nil && old != dead && old.instance != s.instance {
+		return old
+	}
+	if old != nil {
+		close(old.evicted) // once: it leaves the map with it
+	}
+	a.sessions[s.host.Name] = s
+	return nil
+}
+
+func (a *agents) release(s *session) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sessions[s.host.Name] == s {
+		delete(a.sessions, s.host.Name)
+	}
+}
+
+// challenge asks a connected agent for a sign of life.
+func (s *session) challenge(ctx context.Context) (bool, error) {
+	s.mu.Lock()
+	alive := s.alive
+	s.mu.Unlock()
+	select {
+	case s.challenges <- struct{}{}:
+	default:
+	}
+	timeout := time.NewTimer(challengeTimeout)
+	defer timeout.Stop()
+	select {
+	case <-alive:
+		return true, nil
+	case <-s.evicted:
+	case <-s.stream.Context().Done():
+	case <-timeout.C:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	return false, nil
+}
+
+func (s *session) live() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.alive)
+	s.alive = make(chan struct{})
+}
+
+// send sends an instruction. It waits when the agent takes nothing in, until keepalive finds out.
+func (s *session) send(id string, in *pb.Instruction) error {
+	s.sequence++
+	in.Id, in.Epoch, in.Sequence = id, s.epoch, s.sequence
+	return s.stream.Send(&pb.PhoneHomeResponse{Instruction: in})
+}
+
+func (s *session) standBy(id string, beat time.Duration) error {
+	return s.send(id, &pb.Instruction{What: &pb.Instruction_StandBy{StandBy: &pb.StandBy{Beat: durationpb.New(beat)}}})
+}
+
+// serve passes instructions out and facts in until the agent goes, falls silent or is replaced.
+func (a *agents) serve(ctx context.Context, s *session, link link) error {
+	silent := time.NewTimer(missedBeats * a.cfg.Beat)
+	defer silent.Stop()
+	for {
+		var err error
+		select {
+		case m, ok := <-s.in.queue:
+			if !ok {
+				if errors.Is(s.in.err, io.EOF) {
+					return nil // it has said its last words
+				}
+				return s.in.err
+			}
+			silent.Reset(missedBeats * a.cfg.Beat)
+			err = a.heard(ctx, s, link, m.GetHeartbeat())
+		case i := <-link.Instructions():
+			err = s.send(i.ID, &pb.Instruction{What: &pb.Instruction_Verify{Verify: &pb.Verify{}}})
+		case <-s.challenges:
+			err = s.standBy(idAlive, a.cfg.Beat)
+		case <-s.evicted:
+			err = status.Error(codes.Aborted, "a newer connection of this host has taken over")
+		case <-silent.C:
+			err = status.Error(codes.DeadlineExceeded, "no heartbeat came")
+		case <-a.cfg.Coordinator.Done():
+			err = status.Error(codes.Unavailable, "the coordinator stops")
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// heard takes a heartbeat.
+func (a *agents) heard(ctx context.Context, s *session, link link, beat *pb.Heartbeat) error {
+	if beat == nil {
+		return a.refuse(ctx, s.host.Name, codes.InvalidArgument, "a message after the hello that is no heartbeat")
+	}
+	if why := beat.GetRefused(); why != "" {
+		refused := recovery.Refused{Host: s.host.Name, Peer: who(ctx).peer, Why: "the agent refused an instruction: " + recovery.Clean(why, 200)}
+		if err := a.cfg.Coordinator.Refuse(ctx, refused); err != nil {
+			return err
+		}
+	}
+	if beat.GetAnswers() == idAlive {
+		s.live()
+	}
+	v := a.sighting(s.host.Name, beat.GetFacts())
+	v.BootID, v.BootMode = s.boot.BootID, s.boot.BootMode
+	v.Answers = answer(beat.GetAnswers())
+	return link.Sighted(context.WithoutCancel(ctx), v) // what has come in counts, also when the stream is over by now
+}
