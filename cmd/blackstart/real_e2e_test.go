@@ -63,7 +63,7 @@ func TestRealHosts(t *testing.T) {
 	}
 	e.run("incident", "close")
 	report := e.run("report", "-o", "md")
-	for _, want := range []string{"closed", "proof over SSH"} {
+	for _, want := range []string{"closed", "proven over SSH"} {
 		if !strings.Contains(strings.ToLower(report), strings.ToLower(want)) {
 			t.Errorf("the report does not say %q:\n%s", want, report)
 		}
