@@ -99,7 +99,7 @@ func start(t *testing.T, list []HostSpec, more string, change ...func(*Config)) 
 		t.Fatal(err)
 	}
 	t.Logf("seed %d", l.Seed())
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	if err := l.Start(ctx); err != nil {
 		t.Fatal(err)

@@ -135,6 +135,22 @@ func TestSessionsAreReal(t *testing.T) {
 	}
 }
 
+// A command may be over before its request was answered; the answer comes first all the same.
+func TestQuickCommandsAreAnswered(t *testing.T) {
+	w := start(t, hosts(1), "")
+	w.looping("h1")
+	c := w.in("h1")
+	for range 300 {
+		s, err := c.NewSession()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Run(":"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestAStrangerIsNotAdmitted(t *testing.T) {
 	w := start(t, hosts(1), "")
 	w.looping("h1")

@@ -34,7 +34,7 @@ func newDrill(o *options) *cobra.Command {
 
 The servers are simulated machines in this process, each with a disk folder, a boot loop that the bad file on that disk really causes, a real SSH server and the real agent. Everything else is what "serve" runs: the coordinator, its journal on disk, SSH, gRPC with mutual TLS. The responder and the people who walk to servers are simulated; what they do is said. Boot times, soaks and pauses pass faster by --speed; connections and scripts take the time that they take.
 
-With --fleet and --scenario it plays your own estate and your own story.`,
+With --fleet and --scenario it plays your own estate and your own story. The scripts of playbooks really run, on this computer, with BLACKSTART_ROOT set to a machine's disk folder: give --playbooks only scripts that keep to it.`,
 		Example: "  blackstart drill\n  blackstart drill -o json\n  blackstart drill --fleet fleet.yaml --seed 7 --keep drill-7",
 		RunE: func(c *cobra.Command, _ []string) error {
 			story, err := d.read()

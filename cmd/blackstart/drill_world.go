@@ -98,7 +98,8 @@ func (s *story) build(o *options) (_ *world, err error) {
 // drillTimeouts are shorter than the remedy's own: on loopback silence is no slow network.
 var drillTimeouts = remedy.Timeouts{Dial: 2 * time.Second, Handshake: 4 * time.Second, Retry: 200 * time.Millisecond}
 
-// machines lays out the simulated estate. Each tells its own root to the scripts, so the fleet file's is dropped.
+// machines lays out the simulated estate. Each tells its own root to the scripts and has its own keys and its own way to restart:
+// what the fleet file says of these is dropped, because scripts and commands really run, on this computer.
 func (s *story) machines(w *world, authority *pki.Authority, key ssh.PublicKey, coordinator string) (*lab.Lab, error) {
 	cfg := lab.Config{Scenario: s.scenario, Seed: s.seed, Speed: s.speed, Dir: filepath.Join(w.dir, "lab"), AuthorizedKey: key,
 		Coordinators: []string{coordinator}, StartStruck: true, Log: w.log.Named("lab"),
@@ -115,7 +116,7 @@ func (s *story) machines(w *world, authority *pki.Authority, key ssh.PublicKey, 
 		for j := range h.Ladder {
 			r := &h.Ladder[j]
 			if r.Kind == recovery.RungSSH {
-				r.Root, r.HostKeys, r.Jump = "", nil, nil
+				r.Root, r.HostKeys, r.Jump, r.RebootCmd = "", nil, nil, ""
 				spec.Rungs = append(spec.Rungs, lab.Rung{Name: r.Name, Environment: r.Environment, Address: r.Address, Port: r.Port})
 			}
 		}

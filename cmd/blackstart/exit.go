@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/blackstart-recovery/blackstart/server/fleet"
+	"github.com/blackstart-recovery/blackstart/server/journal"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
@@ -37,6 +39,22 @@ func (u *usageError) Unwrap() error { return u.err }
 
 func usage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
+// errInterrupted is what is told to whoever pressed Ctrl-C.
+var errInterrupted = errors.New("interrupted")
+
+// end returns what is told about an error, in one sentence, and the exit code that it stands for.
+func end(err error) (message string, exit int) {
+	if err == nil {
+		return "", exitDone
+	}
+	var o *outcome
+	if errors.As(err, &o) {
+		return o.message, o.exit
+	}
+	err, exit = explain(err)
+	return err.Error(), exit
+}
+
 // explain turns an error into one sentence and an exit code.
 func explain(err error) (error, int) {
 	var typed *usageError
@@ -47,22 +65,35 @@ func explain(err error) (error, int) {
 		return err, exitUsage
 	case errors.As(err, &core):
 		return err, coreExit(core.Kind)
+	case errors.Is(err, journal.ErrLocked):
+		return err, exitRefused
+	case errors.Is(err, journal.ErrNoIncident):
+		return err, exitUsage
 	case errors.Is(err, context.Canceled):
-		return errors.New("interrupted"), exitFailed
+		return errInterrupted, exitFailed
 	}
 	st, ok := status.FromError(err)
 	if !ok || st.Code() == codes.Unknown {
 		return err, exitFailed
 	}
+	return explainStatus(st)
+}
+
+// explainStatus tells what the coordinator, or the way to it, answered.
+func explainStatus(st *status.Status) (error, int) {
 	switch st.Code() {
 	case codes.InvalidArgument, codes.NotFound:
 		return errors.New(st.Message()), exitUsage
 	case codes.FailedPrecondition, codes.PermissionDenied, codes.Unauthenticated, codes.AlreadyExists:
 		return errors.New(st.Message()), exitRefused
 	case codes.Unavailable:
-		return fmt.Errorf("the coordinator cannot be reached: %s: is `blackstart serve` running there, and is --coordinator right?", st.Message()), exitFailed
+		return errors.New(noWay(st.Message())), exitFailed
 	case codes.DeadlineExceeded:
 		return errors.New("the coordinator did not answer in time: try again, or look at its log"), exitFailed
+	case codes.Canceled:
+		return errInterrupted, exitFailed
+	case codes.Unimplemented:
+		return errors.New("the coordinator does not know this call: it runs another version of blackstart than this one"), exitFailed
 	}
 	return errors.New(st.Message()), exitFailed
 }
@@ -72,4 +103,10 @@ func coreExit(k recovery.ErrorKind) int {
 		return exitRefused
 	}
 	return exitUsage
+}
+
+// exists reports whether there is something at path, readable or not.
+func exists(lstat func(string) (fs.FileInfo, error), path string) bool {
+	_, err := lstat(path)
+	return err == nil || !errors.Is(err, fs.ErrNotExist)
 }

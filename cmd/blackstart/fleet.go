@@ -1,47 +1,171 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
 	"github.com/blackstart-recovery/blackstart/server/fleet"
+	"github.com/blackstart-recovery/blackstart/server/playbook"
+	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
 func newFleet(o *options) *cobra.Command {
+	c := &cobra.Command{Use: "fleet", Short: "Check the fleet file", Example: "  blackstart fleet check fleet.yaml"}
+	c.AddCommand(newFleetCheck(o), newFleetSchema())
+	return c
+}
+
+// fleetAccount is what `fleet check -o json` prints.
+type fleetAccount struct {
+	Fleet    string            `json:"fleet"`
+	Hosts    int               `json:"hosts"`
+	Services int               `json:"services"`
+	Waves    []fleet.WaveCount `json:"waves"`
+	fleetGaps
+}
+
+// fleetGaps are the hosts of a sound fleet file that need people anyway.
+type fleetGaps struct {
+	NoAgent    []string  `json:"no_agent"`    // nothing phones home from there
+	NeedsHands []handGap `json:"needs_hands"` // no rung that a playbook can use leads to them
+	NoPlaybook []handGap `json:"no_playbook"` // they run a product that no playbook is for
+}
+
+// handGap is hosts with one reason why.
+type handGap struct {
+	Reason string   `json:"reason"`
+	Hosts  []string `json:"hosts"`
+}
+
+func newFleetCheck(o *options) *cobra.Command {
+	var playbooks string
 	check := &cobra.Command{
-		Use: "check FILE", Short: "Check a fleet file and count its waves", Args: cobra.ExactArgs(1), Example: "  blackstart fleet check fleet.yaml",
+		Use: "check FILE", Short: "Check a fleet file, count its waves, name the hosts that will need people", Args: cobra.ExactArgs(1),
+		Long: "Check reads a fleet file, tells everything that is wrong with it at once, and counts its waves. A sound file is also held against the playbooks: hosts that none of them can reach will need hands, and it is better to know that before the night.",
+		Example: "  blackstart fleet check fleet.yaml\n  blackstart fleet check fleet.yaml -o json",
 		RunE: func(c *cobra.Command, args []string) error {
-			f, err := fleet.Load(args[0])
+			f, err := o.loadFleet(c, args[0])
 			if err != nil {
-				return usage("%w", err)
+				return err
 			}
-			counts := fleet.Counts(f)
+			lib, err := loadPlaybooks(playbooks)
+			if err != nil {
+				return err
+			}
+			acc := fleetAccount{f.Name, len(f.Hosts), len(f.Services), fleet.Counts(f), findGaps(f, lib)}
 			if o.json() {
-				return printJSON(c, map[string]any{"fleet": f.Name, "hosts": len(f.Hosts), "services": len(f.Services), "waves": counts})
+				return printJSON(c, acc)
 			}
 			var rows []table.Row
-			for _, w := range counts {
-				rows = append(rows, table.Row{w.Wave, w.Tier, w.Hosts, w.Services, w.Critical, w.RTO, tally(w.Data), tally(w.OS), tally(w.Ladders)})
+			for _, w := range acc.Waves {
+				rows = append(rows, table.Row{w.Wave, w.Tier, w.Hosts, w.Services, w.Critical, w.NoAgent, rto(w.RTO), tally(w.Data), tally(w.OS), tally(w.Ladders)})
 			}
-			printTable(c, table.Row{"WAVE", "TIER", "HOSTS", "SERVICES", "CRITICAL", "RTO", "DATA", "OS", "LADDERS"}, rows)
-			say(c, "\n%s: %d hosts, %d services, %d groups; the file is sound", f.Name, len(f.Hosts), len(f.Services), len(f.Groups))
+			printTable(c, table.Row{"WAVE", "TIER", "HOSTS", "SERVICES", "CRITICAL", "NO AGENT", "RTO", "DATA", "OS", "LADDERS"}, rows)
+			say(c, "\n%s: %s, %s, %s; the file is sound", f.Name, plural(len(f.Hosts), "host"), plural(len(f.Services), "service"), plural(len(f.Groups), "group"))
+			acc.warn(c)
 			return nil
 		},
 	}
-	schema := &cobra.Command{
+	check.Flags().StringVar(&playbooks, "playbooks", "", "a `folder` of playbooks beside the built-in ones")
+	return check
+}
+
+func newFleetSchema() *cobra.Command {
+	return &cobra.Command{
 		Use: "schema", Short: "Print the JSON Schema of the fleet file, for editors", Args: cobra.NoArgs, Example: "  blackstart fleet schema > fleet.schema.json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(c.OutOrStdout(), strings.TrimSpace(string(fleet.Schema)))
 			return err
 		},
 	}
-	c := &cobra.Command{Use: "fleet", Short: "Check the fleet file"}
-	c.AddCommand(check, schema)
-	return c
+}
+
+// findGaps plans the fleet with every playbook. A host is well served when one of them can repair it.
+func findGaps(f recovery.Fleet, lib *playbook.Library) fleetGaps {
+	gaps := fleetGaps{NoAgent: []string{}}
+	served, hands := map[string]bool{}, map[string]string{}
+	for _, b := range lib.Matching(f.Hosts) {
+		for _, w := range recovery.NewPlan(f, b.Facts, recovery.Scope(f, b.Facts, nil, time.Time{})).Waves {
+			for _, h := range w.Hosts {
+				if h.Method == recovery.MethodHands {
+					hands[h.Host] = h.Reason
+				} else {
+					served[h.Host] = true
+				}
+			}
+		}
+	}
+	needs, none := map[string][]string{}, map[string][]string{}
+	for _, h := range f.Hosts {
+		if !h.Agent {
+			gaps.NoAgent = append(gaps.NoAgent, h.Name)
+		}
+		reason, planned := hands[h.Name]
+		switch {
+		case served[h.Name]:
+		case planned:
+			needs[reason] = append(needs[reason], h.Name)
+		case h.EDR.Product != "":
+			reason = h.EDR.Product + " on " + h.OS
+			none[reason] = append(none[reason], h.Name)
+		}
+	}
+	gaps.NeedsHands, gaps.NoPlaybook = grouped(needs), grouped(none)
+	return gaps
+}
+
+func grouped(hosts map[string][]string) []handGap {
+	list := []handGap{}
+	for _, reason := range sortedKeys(hosts) {
+		list = append(list, handGap{reason, hosts[reason]})
+	}
+	return list
+}
+
+func (g fleetGaps) warn(c *cobra.Command) {
+	for _, h := range g.NeedsHands {
+		say(c, "warning: %s will need hands (%s): %s", plural(len(h.Hosts), "host"), strings.TrimPrefix(h.Reason, "a person with a work card: "), named(h.Hosts))
+	}
+	for _, h := range g.NoPlaybook {
+		say(c, "warning: no playbook is for %s, which %s: %s", h.Reason, runs(len(h.Hosts)), named(h.Hosts))
+	}
+	if n := len(g.NoAgent); n > 0 {
+		say(c, "warning: %s without an agent, so nothing is heard from there and proof is fetched over SSH: %s", plural(n, "host"), named(g.NoAgent))
+	}
+}
+
+func runs(n int) string {
+	if n == 1 {
+		return "1 host runs"
+	}
+	return fmt.Sprintf("%d hosts run", n)
+}
+
+// loadFleet reads a fleet file; whatever is wrong with it is the caller's to mend.
+func (o *options) loadFleet(c *cobra.Command, file string) (recovery.Fleet, error) {
+	defer o.busy(c, "reading "+file)()
+	f, err := fleet.Load(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return f, usage("there is no fleet file %s: check the path; `blackstart fleet schema` says what one holds", file)
+	case err != nil:
+		return f, usage("%w", err)
+	}
+	return f, nil
+}
+
+func rto(d time.Duration) string {
+	if d == 0 {
+		return "-"
+	}
+	return span(d)
 }
 
 // tally shows counts by name, largest first.

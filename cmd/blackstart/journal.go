@@ -1,44 +1,123 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
-	"path/filepath"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
 	"github.com/blackstart-recovery/blackstart/server"
 	"github.com/blackstart-recovery/blackstart/server/journal"
+	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
 func newJournal(o *options) *cobra.Command {
 	var file string
-	c := &cobra.Command{Use: "journal", Short: "Verify, print or export the journal of incidents"}
-	c.PersistentFlags().StringVar(&file, "journal", "", "the journal file; default the one in --dir")
-	sub := func(use, short, example string, run func(*journal.Journal, io.Writer, string) error) *cobra.Command {
-		return &cobra.Command{
-			Use: use + " [INCIDENT]", Short: short, Example: example, Args: cobra.MaximumNArgs(1),
+	c := &cobra.Command{Use: "journal", Short: "Verify, print or export the journal of incidents",
+		Long:    "The journal is the one file that holds every incident. These commands read it; while a coordinator has it open they are refused, and a copy can be read with --journal.",
+		Example: "  blackstart journal verify\n  blackstart journal export > journal.jsonl"}
+	c.PersistentFlags().StringVar(&file, "journal", "", "the journal `file`; default the one in --dir")
+	sub := func(use, short, example string, run func(*cobra.Command, *journal.Journal, string) error) *cobra.Command {
+		s := &cobra.Command{
+			Use: use, Short: short, Example: example, Args: cobra.MaximumNArgs(1),
 			RunE: func(c *cobra.Command, args []string) error {
 				path := file
 				if path == "" {
-					path = filepath.Join(o.dir, "data", server.JournalFile)
+					path = o.path("data", server.JournalFile)
 				}
+				defer o.busy(c, "reading "+path)()
 				j, err := journal.OpenReadOnly(path)
-				if errors.Is(err, journal.ErrLocked) {
-					return &outcome{exitRefused, err.Error() + ": stop the coordinator first, or look at a copy with --journal"}
+				if errors.Is(err, fs.ErrNotExist) {
+					return usage("there is no journal %s: name the folder that `blackstart serve` uses with --dir, or the file with --journal", path)
 				}
 				if err != nil {
 					return err
 				}
 				defer j.Close()
-				return run(j, c.OutOrStdout(), arg(args, 0))
+				return run(c, j, arg(args, 0))
 			},
 		}
+		if use == "verify" {
+			s.Args = cobra.NoArgs
+		}
+		return s
 	}
 	c.AddCommand(
-		sub("verify", "Check every entry's hash and number; says where a journal breaks", "  blackstart journal verify", func(j *journal.Journal, w io.Writer, _ string) error { return j.Verify(w) }),
-		sub("dump", "Print one line an entry", "  blackstart journal dump | less", func(j *journal.Journal, w io.Writer, id string) error { return j.Dump(w, id) }),
-		sub("export", "Print the entries as JSON lines that anyone can verify without this program", "  blackstart journal export > journal.jsonl", func(j *journal.Journal, w io.Writer, id string) error { return j.Export(w, id) }),
+		sub("verify", "Check every entry's hash and number; says where a journal breaks", "  blackstart journal verify\n  blackstart journal verify --journal copy.db -o json",
+			func(c *cobra.Command, j *journal.Journal, _ string) error {
+				if o.json() {
+					return verifyJSON(c, j)
+				}
+				return j.Verify(c.OutOrStdout())
+			}),
+		sub("dump [INCIDENT]", "Print one line an entry; with -o json the same as export", "  blackstart journal dump | less\n  blackstart journal dump 2024-07-19-1",
+			func(c *cobra.Command, j *journal.Journal, id string) error {
+				if o.json() {
+					return j.Export(c.OutOrStdout(), id)
+				}
+				return j.Dump(c.OutOrStdout(), id)
+			}),
+		sub("export [INCIDENT]", "Print the entries as JSON lines that anyone can verify without this program", "  blackstart journal export > journal.jsonl",
+			func(c *cobra.Command, j *journal.Journal, id string) error { return j.Export(c.OutOrStdout(), id) }),
 	)
 	return c
+}
+
+// verifiedIncident is one line of `journal verify -o json`.
+type verifiedIncident struct {
+	Incident string `json:"incident"`
+	OK       bool   `json:"ok"`
+	Entries  int    `json:"entries"` // that were read, in order, before the end or the break
+	Hash     string `json:"hash"`    // of the last of them: kept elsewhere, it vouches for all
+	Problem  string `json:"problem,omitempty"`
+}
+
+// verifyJSON tells what Verify tells, for programs; its error, and so the exit code, is the same.
+func verifyJSON(c *cobra.Command, j *journal.Journal) error {
+	broken := j.Verify(io.Discard)
+	account := struct {
+		OK        bool               `json:"ok"`
+		Incidents []verifiedIncident `json:"incidents"`
+		Problem   string             `json:"problem,omitempty"`
+	}{OK: broken == nil, Incidents: []verifiedIncident{}}
+	if broken != nil {
+		account.Problem = broken.Error()
+	}
+	ids, _ := j.Incidents() // its error is among Verify's
+	for _, id := range ids {
+		v := verifiedIncident{Incident: id, OK: true}
+		if err := j.Read(id, func(recovery.Entry) error { v.Entries++; return nil }); err != nil {
+			v.OK, v.Problem = false, err.Error()
+		}
+		var last lastLine
+		_ = j.Export(&last, id) // ends where Read ended
+		var line struct {
+			Hash string `json:"hash"`
+		}
+		if len(last.line) > 0 && json.Unmarshal(last.line, &line) == nil {
+			v.Hash = line.Hash
+		}
+		account.Incidents = append(account.Incidents, v)
+	}
+	if err := printJSON(c, account); err != nil {
+		return err
+	}
+	return broken
+}
+
+// lastLine keeps the last line that is written to it.
+type lastLine struct{ line, rest []byte }
+
+// Write implements io.Writer.
+func (l *lastLine) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	if end := bytes.LastIndexByte(l.rest, '\n'); end >= 0 {
+		begin := bytes.LastIndexByte(l.rest[:end], '\n') + 1
+		l.line = bytes.Clone(l.rest[begin:end])
+		l.rest = bytes.Clone(l.rest[end+1:])
+	}
+	return len(p), nil
 }

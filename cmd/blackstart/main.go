@@ -1,35 +1,27 @@
 // Command blackstart is what responders run: the coordinator, and everything that they ask of it.
+//
+// Reading order: root.go (the tree of commands), exit.go (exit codes and errors), client.go (how a command reaches the
+// coordinator), output.go (tables and JSON); then one file for each family of commands.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := newRoot().ExecuteContext(ctx)
-	stop()
-	os.Exit(end(err))
-}
+func main() { os.Exit(run()) }
 
-// end tells an error in one sentence and returns the exit code that it stands for.
-func end(err error) int {
-	if err == nil {
-		return exitDone
+// run is the whole program: it returns the exit code.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends at once
+	message, exit := end(newRoot().ExecuteContext(ctx))
+	if message != "" {
+		fmt.Fprintln(os.Stderr, "blackstart: "+message)
 	}
-	var o *outcome
-	if errors.As(err, &o) {
-		if o.message != "" {
-			fmt.Fprintln(os.Stderr, "blackstart: "+o.message)
-		}
-		return o.exit
-	}
-	err, exit := explain(err)
-	fmt.Fprintln(os.Stderr, "blackstart: "+err.Error())
 	return exit
 }

@@ -3,12 +3,17 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -36,19 +41,67 @@ func printProto(c *cobra.Command, m proto.Message) error {
 	return printJSON(c, v)
 }
 
-// printTable prints rows for people: plain columns, no frames, so that it reads well in a terminal and in a mail.
+// columnGap stands between two columns of a table.
+const columnGap = "  "
+
+// printTable prints rows for people: plain columns, no frames, so that it reads well in a terminal and in a mail. In a terminal
+// the last column, which is the longest, is cut to what fits in a line; elsewhere nothing is cut.
 func printTable(c *cobra.Command, head table.Row, rows []table.Row) {
 	t := table.NewWriter()
 	t.SetOutputMirror(c.OutOrStdout())
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
-	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+	style.Box.PaddingLeft, style.Box.PaddingRight = "", columnGap
 	style.Format.Header = 0
+	if width := terminalWidth(c.OutOrStdout()); width > 0 {
+		rows = cutRows(head, rows, width)
+		style.Size.WidthMax = width + len(columnGap) // the gap behind the last column is never printed
+		style.Box.UnfinishedRow = "…"
+	}
 	t.SetStyle(style)
 	t.AppendHeader(head)
 	t.AppendRows(rows)
 	t.SuppressTrailingSpaces()
 	t.Render()
+}
+
+// leastCut is the width below which cutting the last column makes no sense.
+const leastCut = 12
+
+// cutRows shortens the last column so that a line fits in width.
+func cutRows(head table.Row, rows []table.Row, width int) []table.Row {
+	last := len(head) - 1
+	left := width
+	for i := range last {
+		widest := text.StringWidth(fmt.Sprint(head[i]))
+		for _, r := range rows {
+			widest = max(widest, text.StringWidth(fmt.Sprint(r[i])))
+		}
+		left -= widest + len(columnGap)
+	}
+	left = max(left, leastCut)
+	out := make([]table.Row, len(rows))
+	for i, r := range rows {
+		out[i] = r
+		if s, ok := r[last].(string); ok && text.StringWidth(s) > left {
+			out[i] = slices.Clone(r)
+			out[i][last] = text.Snip(s, left, "…")
+		}
+	}
+	return out
+}
+
+// terminalWidth is the number of columns of the terminal that w is, or 0 when it is none.
+func terminalWidth(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
 }
 
 func say(c *cobra.Command, format string, args ...any) {
@@ -63,7 +116,8 @@ func clock(t *timestamppb.Timestamp) string {
 	return clockTime(t.AsTime())
 }
 
-func clockTime(t time.Time) string { return t.Local().Format("02 Jan 15:04:05") }
+// clockTime names the zone: reports and reasons tell UTC, and nobody should have to guess.
+func clockTime(t time.Time) string { return t.Local().Format("02 Jan 15:04:05 MST") }
 
 // cell makes text from elsewhere safe and short enough for a table.
 func cell(s string, limit int) string {
@@ -71,6 +125,43 @@ func cell(s string, limit int) string {
 		return "-"
 	}
 	return recovery.Clean(s, limit)
+}
+
+// longCell bounds a last column: printTable cuts it to a terminal's width.
+const longCell = 2000
+
+// span shows a duration as a person would say it: 8h30m, 90s, 2d.
+func span(d time.Duration) string {
+	if d >= 48*time.Hour && d%(24*time.Hour) == 0 {
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	}
+	s := d.Round(time.Second).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// plural counts something whose plural takes an s.
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
+
+// mostNamed is how many names a summary line holds.
+const mostNamed = 12
+
+// named lists names, the first of them when there are many.
+func named(names []string) string {
+	if len(names) > mostNamed {
+		return fmt.Sprintf("%s … and %d more", strings.Join(names[:mostNamed], ", "), len(names)-mostNamed)
+	}
+	return strings.Join(names, ", ")
 }
 
 // sortedKeys are a map's keys in order.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
@@ -23,41 +24,71 @@ const (
 	defaultPort = "7443"
 )
 
+// The families of commands, as `blackstart` alone lists them.
+var families = []*cobra.Group{
+	{ID: "prepare", Title: "Before, while all is well:"},
+	{ID: "recover", Title: "In an incident, in this order:"},
+	{ID: "account", Title: "Afterwards, and all else:"},
+}
+
 func newRoot() *cobra.Command {
 	o := &options{}
 	root := &cobra.Command{
 		Use:   "blackstart",
 		Short: "Bring a crashed server estate back in waves, from one cold laptop",
-		Long: `Blackstart brings a server estate back that a bad endpoint-security update has crashed: in waves, by order of what matters, each host proven before it counts.
+		Long: `Blackstart brings a server estate back that a bad endpoint-security update has crashed: in waves, by order of what matters, each host proven before it counts. It needs no directory, DNS, single sign-on or internet.
 
-It needs no directory, DNS, single sign-on or internet. See it work first:
-  blackstart drill
+The way through an incident, each step in a few words:
+  blackstart serve --fleet fleet.yaml        let agents phone home; nothing is sent yet
+  blackstart incident declare "what it is"   classify the hosts, propose a plan
+  blackstart incident plan                   read it
+  blackstart incident approve --plan DIGEST  let the first wave begin
+  blackstart watch                           see what is held, and why
+  blackstart report                          the account, at any time
 
 Exit codes: 0 done; 1 failed; 2 usage or invalid input; 3 held, or closed with exceptions; 4 refused.`,
+		Example: `  blackstart drill
+  blackstart plan --fleet fleet.yaml
+  blackstart --dir /media/usb/blackstart --coordinator 10.0.0.5:7443 --operator ada watch`,
 		SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error { return o.check() },
+		SuggestionsMinimumDistance: 2,
+		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
+		PersistentPreRunE:          func(c *cobra.Command, _ []string) error { return o.check(c) },
 	}
 	f := root.PersistentFlags()
-	f.StringVar(&o.dir, "dir", fromEnv("BLACKSTART_DIR", defaultDir), "folder with certificates and data (env BLACKSTART_DIR)")
-	f.StringVar(&o.coordinator, "coordinator", fromEnv("BLACKSTART_COORDINATOR", "127.0.0.1:"+defaultPort), "the coordinator's IP:port (env BLACKSTART_COORDINATOR)")
-	f.StringVar(&o.operator, "operator", fromEnv("BLACKSTART_OPERATOR", "operator"), "whose certificate to use (env BLACKSTART_OPERATOR)")
+	f.StringVar(&o.dir, "dir", fromEnv("BLACKSTART_DIR", defaultDir), "`folder` with certificates and data (env BLACKSTART_DIR)")
+	f.StringVar(&o.coordinator, "coordinator", fromEnv("BLACKSTART_COORDINATOR", "127.0.0.1:"+defaultPort), "the coordinator's `IP:port` (env BLACKSTART_COORDINATOR)")
+	f.StringVar(&o.operator, "operator", fromEnv("BLACKSTART_OPERATOR", "operator"), "`name` whose certificate to use (env BLACKSTART_OPERATOR)")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w: see `%s --help`", err, c.CommandPath())
 	})
-	root.AddCommand(newDrill(o), newInit(o), newAgent(o), newOperator(o), newFleet(o), newPlaybook(o), newPlan(o), newServe(o),
-		newIncident(o), newHost(o), newWatch(o), newReport(o), newJournal(o), newVersion(o))
-	for _, c := range root.Commands() {
-		wrapArgs(c)
+	root.AddGroup(families...)
+	cobra.EnableCommandSorting = false // help lists commands in the order in which they are needed
+	for i, commands := range [][]*cobra.Command{
+		{newDrill(o), newInit(o), newFleet(o), newPlaybook(o), newPlan(o), newAgent(o), newOperator(o)},
+		{newServe(o), newIncident(o), newWatch(o), newHost(o), newReport(o)},
+		{newJournal(o), newCompletion(), newVersion(o)},
+	} {
+		for _, c := range commands {
+			c.GroupID = families[i].ID
+			root.AddCommand(c)
+		}
 	}
+	root.SetHelpCommandGroupID("account")
+	o.completeFlags(root)
+	wrapArgs(root)
 	return root
 }
 
-// wrapArgs makes a wrong number of arguments a usage error, everywhere below c.
+// wrapArgs makes a wrong number of arguments and an unknown command a usage error, for c and everywhere below it.
 func wrapArgs(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && cmd.HasSubCommands() && cobra.NoArgs(cmd, args) != nil && check(cmd, args) != nil {
+				return unknownCommand(cmd, args[0])
+			}
 			if err := check(cmd, args); err != nil {
 				return usage("%w: see `%s --help`", err, cmd.CommandPath())
 			}
@@ -68,7 +99,7 @@ func wrapArgs(c *cobra.Command) {
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage("there is no command %q: see `%s --help`", args[0], cmd.CommandPath())
+				return unknownCommand(cmd, args[0])
 			}
 			return cmd.Help()
 		}
@@ -78,7 +109,17 @@ func wrapArgs(c *cobra.Command) {
 	}
 }
 
-func (o *options) check() error {
+func unknownCommand(c *cobra.Command, name string) error {
+	if near := c.SuggestionsFor(name); len(near) > 0 {
+		return usage("there is no command %q: did you mean `%s %s`?", name, c.CommandPath(), near[0])
+	}
+	return usage("there is no command %q: see `%s --help`", name, c.CommandPath())
+}
+
+func (o *options) check(c *cobra.Command) error {
+	if c.Flags().Lookup("output") != c.Root().PersistentFlags().Lookup("output") {
+		o.output = "table" // the command has an -o of its own and checks it
+	}
 	if o.output != "table" && o.output != "json" {
 		return usage("-o %s: use table or json", o.output)
 	}
@@ -95,7 +136,35 @@ func (o *options) path(elem ...string) string {
 }
 
 func (o *options) logger() hclog.Logger {
-	return hclog.New(&hclog.LoggerOptions{Name: "blackstart", Level: hclog.LevelFromString(o.logLevel), Output: os.Stderr})
+	return hclog.New(&hclog.LoggerOptions{Name: "blackstart", Level: hclog.LevelFromString(o.logLevel), Output: os.Stderr, JSONFormat: o.json()})
+}
+
+// again is how the caller would call blackstart once more with the same certificates and coordinator: for advice that can be
+// copied into the same terminal.
+func again(c *cobra.Command) string {
+	line := "blackstart"
+	for _, name := range []string{"dir", "coordinator", "operator"} {
+		if f := c.Flags().Lookup(name); f != nil && f.Changed {
+			line += " --" + name + " " + quoted(f.Value.String())
+		}
+	}
+	return line
+}
+
+// quoted is a word as a shell reads it back.
+func quoted(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@%+,=") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// needed refuses a command without a flag that it cannot do without.
+func needed(c *cobra.Command, value, flag, what string) error {
+	if strings.TrimSpace(value) != "" {
+		return nil
+	}
+	return usage("%s needs --%s %s: see `%s --help`", c.CommandPath(), flag, what, c.CommandPath())
 }
 
 func fromEnv(name, otherwise string) string {
@@ -110,7 +179,7 @@ var version = "dev"
 
 func newVersion(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Say which version this is", Args: cobra.NoArgs,
+		Use: "version", Short: "Say which version this is", Args: cobra.NoArgs, Example: "  blackstart version",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.json() {
 				return printJSON(c, map[string]string{"version": version})

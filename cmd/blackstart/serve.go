@@ -1,17 +1,23 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	recoveryplaybooks "github.com/blackstart-recovery/blackstart/recovery-playbooks"
 	"github.com/blackstart-recovery/blackstart/server"
-	"github.com/blackstart-recovery/blackstart/server/fleet"
+	"github.com/blackstart-recovery/blackstart/server/journal"
 	"github.com/blackstart-recovery/blackstart/server/pki"
 	"github.com/blackstart-recovery/blackstart/server/playbook"
+	"github.com/blackstart-recovery/blackstart/server/recovery"
 	"github.com/blackstart-recovery/blackstart/server/remedy"
 )
 
@@ -23,12 +29,17 @@ func newServe(o *options) *cobra.Command {
 		Use: "serve --fleet FILE", Short: "Run the coordinator", Args: cobra.NoArgs,
 		Long: `Serve runs the coordinator: agents phone home to it, responders steer it with the other commands. It sends nothing before an incident is declared and its plan is approved.
 
-After a crash, start it again with the same command: the incident goes on, and scripts that are still running on hosts are joined, not run again. Only one coordinator can use a data folder.`,
+After a crash, start it again with the same command: the incident goes on, and scripts that are still running on hosts are joined, not run again. Only one coordinator can use a data folder. Ctrl-C ends it in the same way.
+
+It logs to standard error, with -o json one object a line.`,
 		Example: "  blackstart serve --fleet fleet.yaml --listen 10.0.0.5:7443 --ssh-key ~/.ssh/id_ed25519 --known-hosts known_hosts",
 		RunE: func(c *cobra.Command, _ []string) error {
-			f, err := fleet.Load(fleetFile)
+			if err := needed(c, fleetFile, "fleet", "FILE"); err != nil {
+				return err
+			}
+			f, err := o.loadFleet(c, fleetFile)
 			if err != nil {
-				return usage("%w", err)
+				return err
 			}
 			books, err := loadPlaybooks(playbooks)
 			if err != nil {
@@ -38,41 +49,124 @@ After a crash, start it again with the same command: the incident goes on, and s
 			if err != nil {
 				return usage("%w", err)
 			}
+			if err := completeSSH(c, &ssh); err != nil {
+				return err
+			}
 			cfg := server.Config{Dir: o.path("data"), TLS: tls, Fleet: f, Playbooks: books, SSH: ssh, Log: o.logger()}
 			for _, addr := range listen {
-				l, err := net.Listen("tcp", addr)
+				l, err := o.listen(addr)
 				if err != nil {
 					return err
 				}
+				defer l.Close()
 				cfg.Listeners = append(cfg.Listeners, l)
 			}
 			cfg.Ready = func() {
 				for _, l := range cfg.Listeners {
 					cfg.Log.Info("serving", "address", l.Addr().String(), "hosts", len(f.Hosts), "fleet", f.Name)
 				}
+				foresee(cfg)
 			}
 			raiseFileLimit(cfg.Log, len(f.Hosts))
+			defer o.busy(c, "reading the journal in "+cfg.Dir)()
+			context.AfterFunc(c.Context(), func() { cfg.Log.Info("stopping; scripts on hosts go on and are joined at the next start") })
 			return server.Run(c.Context(), cfg)
 		},
 	}
 	fl := c.Flags()
-	fl.StringVar(&fleetFile, "fleet", "", "the fleet file")
-	fl.StringVar(&playbooks, "playbooks", "", "a folder of playbooks beside the built-in ones; same names replace them")
-	fl.StringSliceVar(&listen, "listen", []string{"127.0.0.1:" + defaultPort}, "IP:port to listen on; may be repeated")
+	fl.StringVar(&fleetFile, "fleet", "", "the fleet `file`")
+	fl.StringVar(&playbooks, "playbooks", "", "a `folder` of playbooks beside the built-in ones; same names replace them")
+	fl.StringSliceVar(&listen, "listen", []string{"127.0.0.1:" + defaultPort}, "`IP:port` to listen on; may be repeated")
 	sshFlags(c, &ssh)
-	must(c.MarkFlagRequired("fleet"))
 	return c
 }
 
-// sshFlags are the flags of every command that reaches hosts.
+// listen takes an address. When somebody has it, that may be a coordinator on the same data: then that is what is told.
+func (o *options) listen(addr string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil || host != "" && net.ParseIP(host) == nil {
+		return nil, usage("--listen %s: give an IP address and a port, as in 10.0.0.5:%s", addr, defaultPort)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err == nil {
+		return l, nil
+	}
+	j, locked := journal.OpenReadOnly(o.path("data", server.JournalFile))
+	switch {
+	case errors.Is(locked, journal.ErrLocked):
+		return nil, locked
+	case locked == nil:
+		_ = j.Close()
+	}
+	var reason syscall.Errno
+	if errors.As(err, &reason) {
+		return nil, fmt.Errorf("cannot listen on %s: %w: stop what uses it, or name another address with --listen", addr, reason)
+	}
+	return nil, fmt.Errorf("cannot listen: %w", err)
+}
+
+// foresee warns of what would only show when hosts are already waiting.
+func foresee(cfg server.Config) {
+	reachable := false
+	for _, l := range cfg.Listeners {
+		at, ok := l.Addr().(*net.TCPAddr)
+		if !ok || at.IP.IsLoopback() {
+			continue
+		}
+		reachable = true
+		if leaf := cfg.TLS.Certificates[0].Leaf; !at.IP.IsUnspecified() && leaf != nil && leaf.VerifyHostname(at.IP.String()) != nil {
+			cfg.Log.Warn("this address is not in the coordinator's certificate, so nobody will believe it: make certificates with `blackstart init --ip`", "address", at.IP.String())
+		}
+	}
+	if !reachable {
+		cfg.Log.Warn("only this machine can reach the coordinator: for agents elsewhere, listen on an address of the network with --listen")
+	}
+	if len(cfg.SSH.KnownHosts) > 0 {
+		return
+	}
+	unknown := 0
+	for _, h := range cfg.Fleet.Hosts {
+		if slices.ContainsFunc(h.Ladder, func(r recovery.Rung) bool { return r.Kind == recovery.RungSSH && len(r.HostKeys) == 0 }) {
+			unknown++
+		}
+	}
+	if unknown > 0 {
+		cfg.Log.Warn("no host key is known for some hosts, so they will not be touched: give --known-hosts, or host-keys in the fleet file", "hosts", unknown)
+	}
+}
+
+// sshFlags are the flags of a command that reaches hosts; completeSSH fills in what they leave open.
 func sshFlags(c *cobra.Command, ssh *remedy.Config) {
 	fl := c.Flags()
-	fl.StringSliceVar(&ssh.Keys, "ssh-key", nil, "private key file, with KEY-cert.pub beside it if there is one; may be repeated")
-	fl.StringVar(&ssh.AgentSocket, "ssh-agent", os.Getenv("SSH_AUTH_SOCK"), "socket of an ssh-agent; empty uses none")
-	fl.StringSliceVar(&ssh.Certificates, "ssh-cert", nil, "further user certificates; may be repeated")
-	fl.StringSliceVar(&ssh.KnownHosts, "known-hosts", defaultKnownHosts(), "known_hosts files; a host whose key is in none is not touched")
+	fl.StringSliceVar(&ssh.Keys, "ssh-key", nil, "private key `file`, with KEY-cert.pub beside it if there is one; may be repeated")
+	fl.StringVar(&ssh.AgentSocket, "ssh-agent", "", "`socket` of an ssh-agent; default that of SSH_AUTH_SOCK, empty uses none")
+	fl.StringSliceVar(&ssh.Certificates, "ssh-cert", nil, "`file` of a further user certificate; may be repeated")
+	fl.StringSliceVar(&ssh.KnownHosts, "known-hosts", nil, "known_hosts `file`; a host whose key is in none is not touched; may be repeated; default ~/.ssh/known_hosts")
 	fl.StringVar(&ssh.User, "ssh-user", "root", "user where the fleet file names none")
 	fl.IntVar(&ssh.Handshakes, "ssh-handshakes", 16, "SSH handshakes at once, over all hosts")
+}
+
+func completeSSH(c *cobra.Command, ssh *remedy.Config) error {
+	if !c.Flags().Changed("ssh-agent") {
+		ssh.AgentSocket = os.Getenv("SSH_AUTH_SOCK")
+	}
+	if !c.Flags().Changed("known-hosts") {
+		ssh.KnownHosts = defaultKnownHosts()
+	}
+	if ssh.Handshakes < 1 {
+		return usage("--ssh-handshakes %d: at least one is needed", ssh.Handshakes)
+	}
+	if len(ssh.Keys) == 0 && ssh.AgentSocket == "" {
+		return usage("%s has nothing to log in to hosts with: give --ssh-key FILE, or --ssh-agent SOCKET", c.CommandPath())
+	}
+	for flag, files := range map[string][]string{"ssh-key": ssh.Keys, "ssh-cert": ssh.Certificates, "known-hosts": ssh.KnownHosts} {
+		for _, file := range files {
+			if _, err := os.Stat(file); err != nil {
+				return usage("--%s: %w", flag, err)
+			}
+		}
+	}
+	return nil
 }
 
 func defaultKnownHosts() []string {

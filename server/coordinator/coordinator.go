@@ -49,8 +49,9 @@ type Coordinator struct {
 	inbox   chan func()
 	done    chan struct{} // closed when Run has ended
 	watch   watchers
-	running sync.WaitGroup           // jobs
-	fleet   map[string]recovery.Host // of the fleet file; read only
+	running sync.WaitGroup                                                            // jobs
+	fleet   map[string]recovery.Host                                                  // of the fleet file; read only
+	write   func(incident string, expectedSeq uint64, entries []recovery.Entry) error // the journal's; a test lets it fail
 
 	// Below: owned by the loop.
 	state   *recovery.State // the open incident, or the last one, or a blank one that only sees
@@ -74,7 +75,7 @@ type past struct {
 // New opens the story where the journal left it. It starts nothing.
 func New(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{
-		cfg: cfg, inbox: make(chan func(), inboxSize), done: make(chan struct{}),
+		cfg: cfg, write: cfg.Journal.Append, inbox: make(chan func(), inboxSize), done: make(chan struct{}),
 		state: recovery.NewState(), seen: map[string]recovery.Sighting{}, unsaved: map[string]bool{},
 		links: map[string]*Link{}, jobs: map[jobKey]*runningJob{}, resumed: map[jobKey]bool{},
 		fleet: make(map[string]recovery.Host, len(cfg.Fleet.Hosts)), refused: refusals{byHost: map[string]int{}},
@@ -210,7 +211,7 @@ func (c *Coordinator) take(actor string, in recovery.Input) (int, error) {
 // append puts entries on disk. When the disk does not take them, or somebody else has written, the loop must stop: memory never
 // runs ahead of disk. Entries that the journal refuses for what they are were not written and are not applied.
 func (c *Coordinator) append(incident string, entries []recovery.Entry) error {
-	err := c.cfg.Journal.Append(incident, c.state.Seq, entries)
+	err := c.write(incident, c.state.Seq, entries)
 	if errors.Is(err, journal.ErrAppend) || errors.Is(err, journal.ErrConflict) {
 		c.failed = err
 		return fmt.Errorf("%w (%w)", ErrStopped, err)

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
@@ -78,6 +80,13 @@ func differs(path string, open func(string) (*Journal, error), incidents map[str
 		if !reflect.DeepEqual(got, wantOf(id, last)) {
 			return "other entries in " + id, nil
 		}
+	}
+	epoch := uint64(0)
+	if err := j.view(func(tx *bbolt.Tx) (err error) { epoch, err = setting(tx, epochKey); return err }); err != nil {
+		return "", err
+	}
+	if epoch != 1 {
+		return fmt.Sprintf("the epoch is %d", epoch), nil
 	}
 	sightings, err := j.Sightings()
 	if err != nil {

@@ -6,7 +6,7 @@
 //	entries/INCIDENT/SEQ   one entry; SEQ is 1, 2, 3 … as 8 bytes, big-endian
 //	heads/INCIDENT         the last entry's number and hash, so that a cut tail shows
 //	sightings/HOST         the last that was heard of a host
-//	settings/NAME          format and epoch
+//	settings/NAME          format, epoch, and how many sightings there are
 //
 // Every value is sealed (see seal.go): it carries the SHA-256 of its own bytes. Open reads the whole structure of the
 // file before bbolt does (see pages.go), because bbolt ends the process on a damaged page. Read checks the chain.
@@ -70,8 +70,9 @@ var (
 	settingsBucket  = []byte("settings")
 	sightingsBucket = []byte("sightings")
 
-	formatKey = []byte("format")
-	epochKey  = []byte("epoch")
+	formatKey    = []byte("format")    // of this file
+	epochKey     = []byte("epoch")     // how often a coordinator has started
+	sightingsKey = []byte("sightings") // how many are kept
 )
 
 // Journal is an open journal file. Its methods may be called from several goroutines.
@@ -230,7 +231,7 @@ func (j *Journal) prepare() error {
 					return err
 				}
 			}
-			return putSetting(tx, formatKey, format)
+			return errors.Join(putSetting(tx, formatKey, format), putSetting(tx, epochKey, 0), putSetting(tx, sightingsKey, 0))
 		})
 	})
 }

@@ -27,12 +27,19 @@ func (j *Journal) SaveSightings(sightings []recovery.Sighting) error {
 	}
 	return j.write(isThere(sightingsBucket), func(tx *bbolt.Tx) error {
 		b := tx.Bucket(sightingsBucket)
+		n, err := setting(tx, sightingsKey)
+		if err != nil {
+			return err
+		}
 		for i, s := range sightings {
+			if b.Get([]byte(s.Host)) == nil {
+				n++
+			}
 			if err := b.Put([]byte(s.Host), values[i]); err != nil {
 				return err
 			}
 		}
-		return nil
+		return putSetting(tx, sightingsKey, n)
 	})
 }
 
@@ -40,7 +47,11 @@ func (j *Journal) SaveSightings(sightings []recovery.Sighting) error {
 func (j *Journal) Sightings() (map[string]recovery.Sighting, error) {
 	sightings := map[string]recovery.Sighting{}
 	err := j.view(func(tx *bbolt.Tx) error {
-		return tx.Bucket(sightingsBucket).ForEach(func(k, v []byte) error {
+		n, err := setting(tx, sightingsKey)
+		if err != nil {
+			return err
+		}
+		err = tx.Bucket(sightingsBucket).ForEach(func(k, v []byte) error {
 			var s recovery.Sighting
 			err := unsealJSON(v, &s)
 			if err == nil && s.Host != string(k) {
@@ -52,6 +63,10 @@ func (j *Journal) Sightings() (map[string]recovery.Sighting, error) {
 			sightings[s.Host] = s
 			return nil
 		})
+		if err == nil && uint64(len(sightings)) != n {
+			err = &BrokenError{Why: fmt.Sprintf("%d sightings were kept and %d are there", n, len(sightings))}
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -73,11 +88,11 @@ func (j *Journal) NextEpoch() (uint64, error) {
 	return epoch + 1, nil
 }
 
-// setting returns a number from the settings, 0 where it was never set.
+// setting returns a number from the settings. All of them are there from the beginning.
 func setting(tx *bbolt.Tx, key []byte) (n uint64, err error) {
 	v := tx.Bucket(settingsBucket).Get(key)
 	if v == nil {
-		return 0, nil
+		return 0, &BrokenError{Why: fmt.Sprintf("the setting %q is missing", key)}
 	}
 	if err := unsealJSON(v, &n); err != nil {
 		return 0, &BrokenError{Why: fmt.Sprintf("the setting %q: %v", key, err)}

@@ -91,6 +91,7 @@ func TestTampering(t *testing.T) {
 			return errors.Join(tx.DeleteBucket(entriesBucket), tx.DeleteBucket(headsBucket), tx.DeleteBucket(settingsBucket), tx.DeleteBucket(sightingsBucket))
 		}, "", 0, "bucket is missing"},
 		{"newer format", func(tx *bbolt.Tx, _ *bbolt.Bucket) error { return putSetting(tx, formatKey, 2) }, "-", 0, "format is 2"},
+		{"sighting gone", func(tx *bbolt.Tx, _ *bbolt.Bucket) error { return tx.Bucket(sightingsBucket).Delete([]byte("h1")) }, "", 0, "1 sightings were kept and 0 are there"},
 		{"sighting of another", func(tx *bbolt.Tx, _ *bbolt.Bucket) error {
 			return tx.Bucket(sightingsBucket).Put([]byte("h2"), tx.Bucket(sightingsBucket).Get([]byte("h1")))
 		}, "", 0, `the sighting of "h1" stands in its place`},

@@ -129,6 +129,18 @@ func (x *sim) mayStart(h *HostState, v *AttemptStarted) {
 			fail("%d of group %s are in work", grouped[g.Name], g.Name)
 		}
 	}
+	for _, g := range s.Fleet.Groups {
+		down := 1
+		for _, m := range s.grouped[g.Name] {
+			silent := !s.seen[m.Host.Name].Connected
+			if m != h && (m.Phase == Attempting || m.Phase == Verifying && m.ProvenAt.IsZero() || silent && (m.Phase == NeedsHands || m.Phase == Waiting && !s.waitsFor(m, h, s.survey(x.now)))) {
+				down++
+			}
+		}
+		if slices.Contains(h.Host.Groups, g.Name) && g.MaxDown > 0 && s.seen[h.Host.Name].Connected && down > g.MaxDown {
+			fail("%d of group %s would be down", down, g.Name)
+		}
+	}
 	if svc := s.services[h.Host.Service]; svc != nil && !h.overridden {
 		for _, need := range svc.Needs {
 			if up, why := s.serviceUp(s.services[need]); !up && s.overrides["service:"+need] == "" {

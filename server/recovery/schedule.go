@@ -104,6 +104,7 @@ func (s *State) start(h *HostState, sv *survey, now time.Time) Event {
 	for _, g := range h.Host.Groups {
 		sv.group[g]++
 	}
+	sv.starting[h.Host.Name] = true
 	sv.take(h)
 	return e
 }

@@ -9,7 +9,8 @@ type survey struct {
 	slots     map[string]int
 	group     map[string]int // members being worked on and not yet proven
 	canaries  map[canaryKey]*ramp
-	councils  map[string]int // attempts under way
+	councils  map[string]int  // attempts under way
+	starting  map[string]bool // hosts whose attempt this very tick starts
 	up        map[string]bool
 	upWhy     map[string]string
 	quiet     []*HostState // recovered hosts that have been silent for half of Policy.SilentAfter or longer
@@ -42,7 +43,7 @@ func (r *ramp) window() int { return r.proven + 1 }
 func (s *State) survey(now time.Time) *survey {
 	sv := &survey{
 		waves: make([]tally, len(s.Waves)), slots: map[string]int{ResourceSSH: defaultSSHSlots}, group: map[string]int{},
-		canaries: map[canaryKey]*ramp{}, councils: map[string]int{}, up: map[string]bool{}, upWhy: map[string]string{},
+		canaries: map[canaryKey]*ramp{}, starting: map[string]bool{}, councils: map[string]int{}, up: map[string]bool{}, upWhy: map[string]string{},
 	}
 	for _, r := range s.Fleet.Resources {
 		sv.slots[r.Name] = r.Slots

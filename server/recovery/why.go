@@ -169,7 +169,7 @@ func (s *State) groupBlocked(h *HostState, name string, sv *survey) (Reason, boo
 	if g.MaxDown > 0 && s.connected(h) {
 		down := 0
 		for _, m := range s.grouped[name] {
-			if m != h && s.down(m) && !s.waitsFor(m, h) {
+			if m != h && (sv.starting[m.Host.Name] || s.down(m) && !s.waitsFor(m, h, sv)) {
 				down++
 			}
 		}
@@ -188,15 +188,15 @@ func (s *State) down(m *HostState) bool {
 }
 
 // waitsFor reports whether m cannot start before h is done: then h must not wait for m.
-func (s *State) waitsFor(m, h *HostState) bool {
+func (s *State) waitsFor(m, h *HostState, sv *survey) bool {
 	if m.Phase != Waiting {
 		return false
 	}
-	return m.Wave > h.Wave && s.Waves[m.Wave-1].OpenedAt.IsZero() || s.needs(m.Host.Service, h.Host.Service)
+	return m.Wave > h.Wave && s.Waves[m.Wave-1].OpenedAt.IsZero() || s.waitsForService(m.Host.Service, h.Host.Service, sv)
 }
 
-// needs reports whether a service needs another, directly or through others.
-func (s *State) needs(service, other string) bool {
+// waitsForService reports whether a service is held by another that is down, directly or through others that are down.
+func (s *State) waitsForService(service, other string, sv *survey) bool {
 	seen := map[string]bool{service: true}
 	for stack := []string{service}; len(stack) > 0; {
 		svc := s.services[stack[len(stack)-1]]
@@ -205,6 +205,9 @@ func (s *State) needs(service, other string) bool {
 			continue
 		}
 		for _, need := range svc.Needs {
+			if sv.up[need] {
+				continue
+			}
 			if need == other {
 				return true
 			}

@@ -11,11 +11,16 @@
 // script along with the runner. Nothing is claimed before we have said go, so what we give up on before that was never started.
 //
 // A lost connection, or a coordinator that was killed, changes nothing for the script: the same id asked again joins it. So
-// an attempt runs once. A host that stopped in mid-run leaves a claim without an exit and without a process; that is
+// an attempt runs once. (A host whose systemd-logind ends all processes of a login with it, KillUserProcesses=yes, ends the
+// script with the connection; that is found out and told as lost.) A host that stopped in mid-run leaves a claim without an exit and without a process; that is
 // recovery.Lost, and the same id never runs the script again.
 //
 // The attempt's folder on the host is STATE/attempts/INCIDENT_HOST_N: the incident is part of it, for ids such as HOST/1
 // come again in every incident.
+//
+// A script runs as "sh FOLDER/script.sh" from /, with umask 077 and no stdin, and has PATH, BLACKSTART_ROOT,
+// BLACKSTART_ATTEMPT, BLACKSTART_KEEP and LC_ALL=C in its environment and nothing else. At its limit its process group gets
+// TERM and two seconds later KILL.
 //
 // # Classes
 //

@@ -82,8 +82,8 @@ func keepOutput(dir, folder string, output []byte) (string, error) {
 }
 
 // Clean makes text from a host fit to be shown and stored: control characters, escape sequences and invisible format
-// characters are dropped, newlines and tabs stay, invalid UTF-8 becomes U+FFFD, and the result has at most max bytes.
-func Clean(text string, max int) string {
+// characters are dropped, newlines and tabs stay, invalid UTF-8 becomes U+FFFD, and the result has at most limit bytes.
+func Clean(text string, limit int) string {
 	var out strings.Builder
 	for len(text) > 0 {
 		if n := escape(text); n > 0 {
@@ -99,7 +99,7 @@ func Clean(text string, max int) string {
 		case unicode.Is(unicode.Cc, r), unicode.Is(unicode.Cf, r):
 			continue
 		}
-		if out.Len()+utf8.RuneLen(r) > max {
+		if out.Len()+utf8.RuneLen(r) > limit {
 			break
 		}
 		out.WriteRune(r)
@@ -109,14 +109,15 @@ func Clean(text string, max int) string {
 
 // escape returns the length of the terminal escape sequence at the beginning of text, or 0.
 func escape(text string) int {
-	intro, csi, str := 0, false, false
+	const intro = 2
+	var csi, str bool
 	switch {
 	case strings.HasPrefix(text, "\x1b["):
-		intro, csi = 2, true
+		csi = true
 	case strings.HasPrefix(text, "\u009b"):
-		intro, csi = 2, true
+		csi = true
 	case len(text) > 1 && text[0] == 0x1b && strings.IndexByte("]P_^X", text[1]) >= 0:
-		intro, str = 2, true
+		str = true
 	case len(text) > 1 && text[0] == 0x1b && text[1] >= 0x20 && text[1] < 0x7f:
 		return 2
 	default:
@@ -141,6 +142,6 @@ func escape(text string) int {
 }
 
 // oneLine is Clean without line breaks.
-func oneLine(text string, max int) string {
-	return strings.Join(strings.Fields(Clean(text, max)), " ")
+func oneLine(text string, limit int) string {
+	return strings.Join(strings.Fields(Clean(text, limit)), " ")
 }

@@ -20,6 +20,9 @@ const cancelledInMidRun = "cancelled in mid-run"
 // errDropped says that the connection or the runner's front was lost and the work may be joined by another connection.
 var errDropped = errors.New("the connection was lost")
 
+// errAnew says that nothing is lost and the rest needs a fresh connection.
+var errAnew = errors.New("a fresh connection is needed")
+
 // attempt is a repair job under way.
 type attempt struct {
 	r       *SSH
@@ -28,6 +31,7 @@ type attempt struct {
 	scripts Scripts
 	clock   *clock
 
+	embed   bool // bring the script along with the runner, for SFTP does not work
 	sent    bool // go was said: from here on the script may run
 	joined  bool
 	asked   bool // for the restart
@@ -48,6 +52,8 @@ func (a *attempt) run(ctx context.Context) recovery.Result {
 			return *a.result
 		case errors.As(err, &e):
 			return a.ended(e)
+		case errors.Is(err, errAnew):
+			continue
 		case a.asked: // the restart was asked for and the connection went with it
 			a.result.Rebooted = true
 			return *a.result
@@ -99,7 +105,7 @@ func (a *attempt) leftBehind(ctx context.Context) *end {
 	}
 }
 
-// once makes one connection and talks to its end. errDropped asks for another one.
+// once makes one connection and talks to its end. errDropped and errAnew ask for another one.
 func (a *attempt) once(ctx context.Context) error {
 	l, e := a.r.connect(ctx, a.clock, a.target)
 	if e != nil {
@@ -107,7 +113,7 @@ func (a *attempt) once(ctx context.Context) error {
 	}
 	defer l.close()
 	a.lastEnd = nil
-	return a.converse(ctx, l, false)
+	return a.converse(ctx, l)
 }
 
 func (a *attempt) noConnection(ctx context.Context, e *end) error {
@@ -124,9 +130,9 @@ func (a *attempt) noConnection(ctx context.Context, e *end) error {
 	}
 }
 
-// converse runs the conversation with runner.sh; its order is that of bs_main there. embedded brings the script along.
-func (a *attempt) converse(ctx context.Context, l *link, embedded bool) error {
-	t, err := newTalk(ctx, l, a.r.cfg.Timeouts.Shell, func(nonce string) string { return a.text(nonce, embedded) })
+// converse runs the conversation with runner.sh; its order is that of bs_main there.
+func (a *attempt) converse(ctx context.Context, l *link) error {
+	t, err := newTalk(ctx, l, a.r.cfg.Timeouts.Shell, func(nonce string) string { return a.text(nonce) })
 	if err != nil {
 		return a.broken(ctx, l, nil, err)
 	}
@@ -141,14 +147,19 @@ func (a *attempt) converse(ctx context.Context, l *link, embedded bool) error {
 		return noShell(t)
 	}
 	answer := "go"
-	if folder, fresh := strings.CutPrefix(rest, "fresh "); fresh && !embedded {
+	if folder, fresh := strings.CutPrefix(rest, "fresh "); fresh && !a.embed {
 		if err := a.push(ctx, l, folder+"/script."+t.nonce); err != nil {
 			if ctx.Err() != nil {
 				return a.broken(ctx, l, t, err)
 			}
 			a.r.cfg.Log.Debug("no push by SFTP, the script goes along with the runner", "job", a.job.ID, "reason", err)
-			t.takeLeave(ctx, a.r.cfg.Timeouts.Shell)
-			return a.converse(ctx, l, true)
+			a.embed = true
+			var channel *ssh.OpenChannelError
+			if errors.As(err, &channel) { // the host allows one session on a connection, and frees it when it likes
+				return errAnew
+			}
+			t.part()
+			return a.converse(ctx, l)
 		}
 		answer = "go sftp"
 	}
@@ -163,9 +174,9 @@ func (a *attempt) converse(ctx context.Context, l *link, embedded bool) error {
 		return a.broken(ctx, l, t, err)
 	case word == "error":
 		a.sent = before // nothing was claimed
-		if strings.HasPrefix(rest, "push") && !embedded {
-			t.takeLeave(ctx, a.r.cfg.Timeouts.Shell)
-			return a.converse(ctx, l, true)
+		if strings.HasPrefix(rest, "push") && !a.embed {
+			a.embed = true
+			return a.converse(ctx, l)
 		}
 		return refused(rest)
 	case word == "joined":
@@ -312,9 +323,9 @@ func refused(rest string) *end {
 }
 
 // text is what sh reads on the far side.
-func (a *attempt) text(nonce string, embedded bool) string {
+func (a *attempt) text(nonce string) string {
 	script := ""
-	if embedded {
+	if a.embed {
 		script = string(a.scripts.Repair)
 	}
 	sum := sha256.Sum256(a.scripts.Repair)

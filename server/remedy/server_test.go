@@ -95,7 +95,7 @@ func newKeyFile(t testing.TB, passphrase string) (string, ssh.PublicKey) {
 func (m *machine) start(t testing.TB, user ssh.PublicKey) *machine {
 	t.Helper()
 	m.t, m.user, m.conns = t, user, map[net.Conn]bool{}
-	dir, err := os.MkdirTemp("", "machine")
+	dir, err := os.MkdirTemp("", "machine") //nolint:usetesting // a detached supervisor may still write there when the test ends
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,6 @@ type sshd struct {
 	port     string
 	cmd      *exec.Cmd
 	hostKey  string // public line
-	hostCA   ssh.Signer
 	identity string // private key file that may log in
 }
 

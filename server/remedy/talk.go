@@ -164,10 +164,3 @@ func (t *talk) line() (line []byte, whole bool, err error) {
 
 // part ends the conversation without waiting for the other side.
 func (t *talk) part() { _ = t.session.Close() }
-
-// takeLeave ends the conversation and waits until the host has closed the session, for it may allow only one at a time.
-func (t *talk) takeLeave(ctx context.Context, deadline time.Duration) {
-	if t.say(ctx, deadline, "bye") == nil {
-		_, _ = within(ctx, deadline, t.part, func() (bool, error) { return true, t.session.Wait() })
-	}
-}
