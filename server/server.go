@@ -52,7 +52,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer log.Close()
-	epoch, err := log.NextEpoch()
+	epoch, err := log.NextEpoch(uint64(time.Now().Unix())) //nolint:gosec // the time is after 1970
 	if err != nil {
 		return err
 	}

@@ -106,7 +106,7 @@ func TestGoldenJournal(t *testing.T) {
 		if err := j.SaveSightings([]recovery.Sighting{{Host: "a", At: start, BootID: "b"}}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := j.NextEpoch(); err != nil {
+		if _, err := j.NextEpoch(0); err != nil {
 			t.Fatal(err)
 		}
 		var b bytes.Buffer
@@ -133,7 +133,7 @@ func TestGoldenJournal(t *testing.T) {
 	if s, err := j.Sightings(); err != nil || s["a"].BootID != "b" {
 		t.Fatalf("sightings %v, %v", s, err)
 	}
-	if n, err := j.NextEpoch(); n != 2 || err != nil {
+	if n, err := j.NextEpoch(0); n != 2 || err != nil {
 		t.Fatalf("epoch %d, %v", n, err)
 	}
 }

@@ -40,7 +40,7 @@ func bigJournal(t testing.TB) (path string, incidents map[string]uint64) {
 	if err := j.SaveSightings(sightings); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := j.NextEpoch(); err != nil {
+	if _, err := j.NextEpoch(0); err != nil {
 		t.Fatal(err)
 	}
 	if err := j.Close(); err != nil {

@@ -66,7 +66,7 @@ func checkRefusal(j *Journal, n uint64, err error) error {
 	if err := j.SaveSightings([]recovery.Sighting{{Host: "h"}}); !errors.Is(err, ErrAppend) {
 		return fmt.Errorf("sightings after a failed append: %w", err)
 	}
-	if _, err := j.NextEpoch(); !errors.Is(err, ErrAppend) {
+	if _, err := j.NextEpoch(0); !errors.Is(err, ErrAppend) {
 		return fmt.Errorf("an epoch after a failed append: %w", err)
 	}
 	last := uint64(0)

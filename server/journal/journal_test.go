@@ -325,10 +325,10 @@ func TestSightings(t *testing.T) {
 
 func TestEpochCountsStarts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
-	for want := uint64(1); want <= 3; want++ {
+	for i, start := range []struct{ atLeast, want uint64 }{{0, 1}, {0, 2}, {1000, 1000}, {1000, 1001}, {900, 1002}, {0, 1003}} {
 		j := reopen(t, path)
-		if got, err := j.NextEpoch(); got != want || err != nil {
-			t.Fatalf("epoch %d, %v; want %d", got, err, want)
+		if got, err := j.NextEpoch(start.atLeast); got != start.want || err != nil {
+			t.Fatalf("start %d: epoch %d, %v; want %d", i, got, err, start.want)
 		}
 		_ = j.Close()
 	}

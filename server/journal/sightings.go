@@ -74,18 +74,22 @@ func (j *Journal) Sightings() (map[string]recovery.Sighting, error) {
 	return sightings, nil
 }
 
-// NextEpoch counts the coordinator's starts: 1, 2, 3 … The number is on disk before it is returned, so no two
-// starts on one file ever have the same.
-func (j *Journal) NextEpoch() (uint64, error) {
+// NextEpoch names a start of the coordinator: a number above every earlier one of this file, and at least atLeast. It is on
+// disk before it is returned. With the time as atLeast, the epochs of a fresh file rise above those of a lost one.
+func (j *Journal) NextEpoch(atLeast uint64) (uint64, error) {
 	var epoch uint64
 	err := j.write(
-		func(tx *bbolt.Tx) (err error) { epoch, err = setting(tx, epochKey); return err },
-		func(tx *bbolt.Tx) error { return putSetting(tx, epochKey, epoch+1) },
+		func(tx *bbolt.Tx) error {
+			last, err := setting(tx, epochKey)
+			epoch = max(last+1, atLeast)
+			return err
+		},
+		func(tx *bbolt.Tx) error { return putSetting(tx, epochKey, epoch) },
 	)
 	if err != nil {
 		return 0, err
 	}
-	return epoch + 1, nil
+	return epoch, nil
 }
 
 // setting returns a number from the settings. All of them are there from the beginning.
