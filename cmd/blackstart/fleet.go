@@ -48,7 +48,7 @@ func newFleetCheck(o *options) *cobra.Command {
 	var playbooks string
 	check := &cobra.Command{
 		Use: "check FILE", Short: "Check a fleet file, count its waves, name the hosts that will need people", Args: cobra.ExactArgs(1),
-		Long: "Check reads a fleet file, tells everything that is wrong with it at once, and counts its waves. A sound file is also held against the playbooks: hosts that none of them can reach will need hands, and it is better to know that before the night.",
+		Long:    "Check reads a fleet file, tells everything that is wrong with it at once, and counts its waves. A sound file is also held against the playbooks: hosts that none of them can reach will need hands, and it is better to know that before the night.",
 		Example: "  blackstart fleet check fleet.yaml\n  blackstart fleet check fleet.yaml -o json",
 		RunE: func(c *cobra.Command, args []string) error {
 			f, err := o.loadFleet(c, args[0])
@@ -169,14 +169,14 @@ func rto(d time.Duration) string {
 }
 
 // tally shows counts by name, largest first.
-func tally[K ~string](m map[K]int) string {
+func tally[K ~string, N int | int32](m map[K]N) string {
 	keys := make([]K, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)
 	}
 	slices.SortFunc(keys, func(a, b K) int {
 		if m[a] != m[b] {
-			return m[b] - m[a]
+			return int(m[b] - m[a])
 		}
 		return strings.Compare(string(a), string(b))
 	})

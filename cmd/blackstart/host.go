@@ -2,22 +2,26 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
+	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
 func newHost(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "host", Short: "Look at hosts; retry, skip, claim and report hand work"}
+	c := &cobra.Command{Use: "host", Short: "Look at hosts; retry, skip, claim and report hand work", Example: "  blackstart host list --phase needs-hands\n  blackstart host show brt-app03"}
 	c.AddCommand(newHostList(o), newHostShow(o), newRetry(o), newSkip(o), newHostOverride(o), newHands(o), newDebts(o))
 	return c
+}
+
+// incidentFlag names the incident of a command that has another argument.
+func incidentFlag(c *cobra.Command, incident *string) {
+	c.Flags().StringVar(incident, "incident", "", "the incident's `id`; default the open one")
 }
 
 func newHostList(o *options) *cobra.Command {
@@ -27,27 +31,40 @@ func newHostList(o *options) *cobra.Command {
 		Use: "list", Short: "List hosts with what each waits for", Args: cobra.NoArgs,
 		Example: "  blackstart host list --phase needs-hands\n  blackstart host list --wave 2 -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
-			if phase != "" && !strings.Contains(" waiting attempting verifying recovered needs-hands skipped not-hit ", " "+phase+" ") {
-				return usage("--phase %s: use waiting, attempting, verifying, recovered, needs-hands, skipped or not-hit", phase)
+			if phase != "" && !slices.Contains(phases, phase) {
+				return usage("--phase %s: use one of %s", phase, strings.Join(phases, ", "))
 			}
-			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
-				out, err := client.ListHosts(ctx, &pb.ListHostsRequest{Incident: incident, Phase: phase, Wave: wave})
-				if err != nil || o.json() {
-					return first(err, func() error { return printProto(c, out) })
-				}
-				var rows []table.Row
-				for _, h := range out.GetHosts() {
-					rows = append(rows, table.Row{h.GetName(), h.GetWave(), h.GetService(), h.GetPhase(), len(h.GetAttempts()), cell(h.GetOwner(), 20), cell(h.GetReason(), 110)})
-				}
-				printTable(c, table.Row{"HOST", "WAVE", "SERVICE", "PHASE", "ATTEMPTS", "OWNER", "REASON"}, rows)
-				return nil
-			})
+			if wave < 0 {
+				return usage("--wave %d: waves count from 1", wave)
+			}
+			return o.listHosts(c, &pb.ListHostsRequest{Incident: incident, Phase: phase, Wave: wave}, "no host is in that phase and wave")
 		},
 	}
-	c.Flags().StringVar(&phase, "phase", "", "only hosts in this phase")
+	c.Flags().StringVar(&phase, "phase", "", "only hosts in this `phase`: "+strings.Join(phases, ", "))
 	c.Flags().Int32Var(&wave, "wave", 0, "only hosts of this wave")
-	c.Flags().StringVar(&incident, "incident", "", "the incident; default the open one")
+	incidentFlag(c, &incident)
 	return c
+}
+
+// listHosts prints hosts as a table; none is what it says when there are none.
+func (o *options) listHosts(c *cobra.Command, r *pb.ListHostsRequest, none string) error {
+	return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
+		out, err := client.ListHosts(ctx, r)
+		if err != nil || o.json() {
+			return first(err, func() error { return printProto(c, out) })
+		}
+		var rows []table.Row
+		for _, h := range out.GetHosts() {
+			rows = append(rows, table.Row{h.GetName(), h.GetWave(), h.GetService(), h.GetPhase(), len(h.GetAttempts()), cell(h.GetOwner(), 20), cell(h.GetReason(), longCell)})
+		}
+		if len(rows) == 0 {
+			say(c, "%s", none)
+			return nil
+		}
+		printTable(c, table.Row{"HOST", "WAVE", "SERVICE", "PHASE", "ATTEMPTS", "OWNER", "REASON"}, rows)
+		say(c, "\n%s", plural(len(rows), "host"))
+		return nil
+	})
 }
 
 func newHostShow(o *options) *cobra.Command {
@@ -60,32 +77,46 @@ func newHostShow(o *options) *cobra.Command {
 				if err != nil || o.json() {
 					return first(err, func() error { return printProto(c, out) })
 				}
-				o.printHost(c, out.GetHost())
+				printHost(c, out.GetHost())
+				if len(out.GetStory()) > 0 {
+					say(c, "")
+				}
 				for _, e := range out.GetStory() {
-					say(c, "%s  %-16s %s", clock(e.GetAt()), e.GetActor(), cell(e.GetText(), 300))
+					say(c, "%s  %s", clock(e.GetAt()), cell(e.GetText(), 600))
 				}
 				return nil
 			})
 		},
 	}
-	c.Flags().StringVar(&incident, "incident", "", "the incident; default the open one")
+	incidentFlag(c, &incident)
 	return c
 }
 
-func (o *options) printHost(c *cobra.Command, h *pb.Host) {
-	say(c, "%s  %s  service %s, tier %s, wave %d", h.GetName(), strings.ToUpper(h.GetPhase()), h.GetService(), h.GetTier(), h.GetWave())
-	say(c, "reason    %s", cell(h.GetReason(), 300))
-	say(c, "scope     %s: %s", h.GetScope(), cell(h.GetEvidence(), 200))
-	seen := "never heard of"
-	if h.GetLastSeen() != nil {
-		seen = clock(h.GetLastSeen())
-		if h.GetConnected() {
-			seen = "connected, last word " + seen
-		}
+func printHost(c *cobra.Command, h *pb.Host) {
+	say(c, "%s  %s  service %s, tier %s, wave %d", h.GetName(), strings.ToUpper(h.GetPhase()), cell(h.GetService(), 80), h.GetTier(), h.GetWave())
+	say(c, "reason    %s", cell(h.GetReason(), 600))
+	say(c, "scope     %s: %s", h.GetScope(), cell(h.GetEvidence(), 400))
+	if h.GetOwner() != "" {
+		say(c, "owner     %s has claimed it", cell(h.GetOwner(), 80))
 	}
-	say(c, "agent     %s, boot id %s", seen, cell(h.GetBootId(), 40))
+	switch {
+	case h.GetLastSeen() == nil:
+		say(c, "agent     never heard of")
+	case h.GetConnected():
+		say(c, "agent     connected, last word %s, boot id %s", clock(h.GetLastSeen()), cell(h.GetBootId(), 40))
+	default:
+		say(c, "agent     silent since %s, boot id %s", clock(h.GetLastSeen()), cell(h.GetBootId(), 40))
+	}
 	for _, a := range h.GetAttempts() {
-		say(c, "attempt   %s on %s: %s %s", a.GetId(), a.GetRung(), why(a.GetClass(), "under way"), strings.TrimPrefix(cell(a.GetDetail(), 200), "-"))
+		class := a.GetClass()
+		if class == "" {
+			class = "under way"
+		}
+		detail := recovery.Clean(a.GetDetail(), 400)
+		if detail != "" {
+			detail = ": " + detail
+		}
+		say(c, "attempt   %s on %s, %s%s", a.GetId(), a.GetRung(), class, detail)
 		if a.GetOutput() != "" {
 			say(c, "          output kept in %s", a.GetOutput())
 		}
@@ -93,23 +124,26 @@ func (o *options) printHost(c *cobra.Command, h *pb.Host) {
 	for _, d := range h.GetDebts() {
 		state := "open"
 		if d.GetClearedAt() != nil {
-			state = "cleared by " + d.GetBy()
+			state = "cleared by " + cell(d.GetBy(), 80)
 		}
-		say(c, "debt      %s (%s): %s", d.GetId(), state, d.GetWhat())
+		say(c, "debt      %s (%s): %s", d.GetId(), state, cell(d.GetWhat(), 400))
+	}
+	if h.GetPhase() == string(recovery.NeedsHands) {
+		say(c, "\nnext:\n  %[1]s host hands take %[2]s\n  %[1]s host hands done %[2]s --spent 30m --note \"…\"", again(c), h.GetName())
 	}
 }
 
 // hostCommand builds a command on one host that shows how the host stands afterwards.
 func hostCommand(o *options, c *cobra.Command, call func(context.Context, pb.OperatorServiceClient, string, []string) (*pb.Host, proto.Message, error)) *cobra.Command {
 	var incident string
-	c.Flags().StringVar(&incident, "incident", "", "the incident; default the open one")
+	incidentFlag(c, &incident)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
 			h, whole, err := call(ctx, client, incident, args)
 			if err != nil || o.json() {
 				return first(err, func() error { return printProto(c, whole) })
 			}
-			o.printHost(c, h)
+			printHost(c, h)
 			return nil
 		})
 	}
@@ -118,7 +152,7 @@ func hostCommand(o *options, c *cobra.Command, call func(context.Context, pb.Ope
 
 func newRetry(o *options) *cobra.Command {
 	var rung, reason string
-	c := hostCommand(o, &cobra.Command{Use: "retry HOST", Short: "Give a host another try, from its first rung or the one named", Args: cobra.ExactArgs(1),
+	c := hostCommand(o, &cobra.Command{Use: "retry HOST", Short: "Give a host another try, from its first rung or the one named; puts a skipped host back", Args: cobra.ExactArgs(1),
 		Example: `  blackstart host retry brt-app03 --rung rescue --reason "host key checked on the console"`},
 		func(ctx context.Context, client pb.OperatorServiceClient, id string, args []string) (*pb.Host, proto.Message, error) {
 			out, err := client.Retry(ctx, &pb.RetryRequest{Incident: id, Host: args[0], Rung: rung, Reason: reason})
@@ -132,11 +166,9 @@ func newRetry(o *options) *cobra.Command {
 func newSkip(o *options) *cobra.Command {
 	var reason string
 	c := hostCommand(o, &cobra.Command{Use: "skip HOST", Short: "Take a host out of the incident; it becomes an exception in the report", Args: cobra.ExactArgs(1),
-		Example: `  blackstart host skip brt-app03 --reason "decommissioned last week"`},
+		Example: `  blackstart host skip brt-app03 --reason "decommissioned last week"`,
+		PreRunE: func(c *cobra.Command, _ []string) error { return neededReason(c, reason) }},
 		func(ctx context.Context, client pb.OperatorServiceClient, id string, args []string) (*pb.Host, proto.Message, error) {
-			if strings.TrimSpace(reason) == "" {
-				return nil, nil, usage("blackstart host skip needs --reason: it will stand in the report")
-			}
 			out, err := client.Skip(ctx, &pb.SkipRequest{Incident: id, Host: args[0], Reason: reason})
 			return out.GetHost(), out, err
 		})
@@ -145,143 +177,18 @@ func newSkip(o *options) *cobra.Command {
 }
 
 func newHostOverride(o *options) *cobra.Command {
-	var reason, incident string
-	c := &cobra.Command{
-		Use: "override HOST", Short: "Let a host start out of its order, on your own word", Args: cobra.ExactArgs(1),
+	var reason string
+	c := hostCommand(o, &cobra.Command{Use: "override HOST", Short: "Let a host start out of its order, on your own word", Args: cobra.ExactArgs(1),
+		Long:    "Override lifts what holds the host back by order: what its service needs, canary and ramp, its wave. It never lifts what a playbook forbids, a group's limit or a resource's slots.",
 		Example: `  blackstart host override brt-app03 --reason "the mayor's office"`,
-		RunE: func(c *cobra.Command, args []string) error {
-			if strings.TrimSpace(reason) == "" {
-				return usage("%s needs --reason: it will stand in the report", c.CommandPath())
+		PreRunE: func(c *cobra.Command, _ []string) error { return neededReason(c, reason) }},
+		func(ctx context.Context, client pb.OperatorServiceClient, id string, args []string) (*pb.Host, proto.Message, error) {
+			if _, err := client.Override(ctx, &pb.OverrideRequest{Incident: id, Target: "host:" + args[0], Reason: reason}); err != nil {
+				return nil, nil, err
 			}
-			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
-				if _, err := client.Override(ctx, &pb.OverrideRequest{Incident: incident, Target: "host:" + args[0], Reason: reason}); err != nil {
-					return err
-				}
-				out, err := client.ShowHost(ctx, &pb.ShowHostRequest{Incident: incident, Host: args[0]})
-				if err != nil || o.json() {
-					return first(err, func() error { return printProto(c, out) })
-				}
-				o.printHost(c, out.GetHost())
-				return nil
-			})
-		},
-	}
+			out, err := client.ShowHost(ctx, &pb.ShowHostRequest{Incident: id, Host: args[0]})
+			return out.GetHost(), out, err
+		})
 	c.Flags().StringVar(&reason, "reason", "", "why; it stands in the report")
-	c.Flags().StringVar(&incident, "incident", "", "the incident; default the open one")
-	return c
-}
-
-func newHands(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "hands", Short: "The hands board: claim a host, give it back, report the work done"}
-	var duration, spent time.Duration
-	var note string
-	take := hostCommand(o, &cobra.Command{Use: "take HOST", Short: "Claim a host: nobody else works on it until then", Args: cobra.ExactArgs(1),
-		Example: "  blackstart host hands take brt-app03 --for 1h"},
-		func(ctx context.Context, client pb.OperatorServiceClient, id string, args []string) (*pb.Host, proto.Message, error) {
-			if duration <= 0 {
-				return nil, nil, usage("--for %s: give a time such as 1h", duration)
-			}
-			out, err := client.Claim(ctx, &pb.ClaimRequest{Incident: id, Host: args[0], For: durationpb.New(duration)})
-			return out.GetHost(), out, err
-		})
-	take.Flags().DurationVar(&duration, "for", time.Hour, "how long")
-	back := hostCommand(o, &cobra.Command{Use: "release HOST", Short: "Give a claimed host back", Args: cobra.ExactArgs(1), Example: "  blackstart host hands release brt-app03"},
-		func(ctx context.Context, client pb.OperatorServiceClient, id string, args []string) (*pb.Host, proto.Message, error) {
-			out, err := client.Claim(ctx, &pb.ClaimRequest{Incident: id, Host: args[0]})
-			return out.GetHost(), out, err
-		})
-	done := hostCommand(o, &cobra.Command{Use: "done HOST", Short: "Report that the hand work is done; the host must still prove that it is well", Args: cobra.ExactArgs(1),
-		Example: `  blackstart host hands done brt-app03 --spent 25m --note "deleted the file from the recovery console"`},
-		func(ctx context.Context, client pb.OperatorServiceClient, id string, args []string) (*pb.Host, proto.Message, error) {
-			out, err := client.HandsDone(ctx, &pb.HandsDoneRequest{Incident: id, Host: args[0], Note: note, Spent: durationpb.New(spent)})
-			return out.GetHost(), out, err
-		})
-	done.Flags().DurationVar(&spent, "spent", 0, "time spent, for the account of costs")
-	done.Flags().StringVar(&note, "note", "", "what was done")
-	c.AddCommand(take, back, done)
-	return c
-}
-
-func newDebts(o *options) *cobra.Command {
-	var note, incident string
-	c := &cobra.Command{Use: "debts", Short: "List what repairs have left behind; clear one debt", Args: cobra.NoArgs, Example: "  blackstart host debts\n  blackstart host debts clear brt-app03 kept-copies --note \"removed\"",
-		RunE: func(c *cobra.Command, _ []string) error {
-			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
-				out, err := client.ListHosts(ctx, &pb.ListHostsRequest{Incident: incident})
-				if err != nil {
-					return err
-				}
-				var owing []*pb.Host
-				var rows []table.Row
-				for _, h := range out.GetHosts() {
-					for _, d := range h.GetDebts() {
-						if d.GetClearedAt() == nil {
-							rows = append(rows, table.Row{h.GetName(), d.GetId(), clock(d.GetSince()), d.GetWhat()})
-						}
-					}
-					if len(h.GetDebts()) > 0 {
-						owing = append(owing, h)
-					}
-				}
-				if o.json() {
-					return printProto(c, &pb.ListHostsResponse{Hosts: owing})
-				}
-				printTable(c, table.Row{"HOST", "DEBT", "SINCE", "WHAT"}, rows)
-				say(c, "\n%d open", len(rows))
-				return nil
-			})
-		}}
-	c.PersistentFlags().StringVar(&incident, "incident", "", "the incident; default the open one")
-	clear := &cobra.Command{
-		Use: "clear HOST DEBT", Short: "Say that a debt of a host is settled", Args: cobra.ExactArgs(2), Example: `  blackstart host debts clear brt-app03 kept-copies --note "removed"`,
-		RunE: func(c *cobra.Command, args []string) error {
-			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
-				out, err := client.ClearDebt(ctx, &pb.ClearDebtRequest{Incident: incident, Host: args[0], Debt: args[1], Note: note})
-				if err != nil || o.json() {
-					return first(err, func() error { return printProto(c, out) })
-				}
-				o.printHost(c, out.GetHost())
-				return nil
-			})
-		},
-	}
-	clear.Flags().StringVar(&note, "note", "", "how it was settled")
-	c.AddCommand(clear)
-	return c
-}
-
-func why(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
-}
-
-func newReport(o *options) *cobra.Command {
-	var format string
-	c := &cobra.Command{
-		Use: "report [INCIDENT]", Short: "Write the after-action report", Args: cobra.MaximumNArgs(1), Example: "  blackstart report -o md > report.md",
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if format != "md" && format != "json" {
-				return usage("-o %s: a report is md or json", format)
-			}
-			return nil
-		},
-		RunE: func(c *cobra.Command, args []string) error {
-			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
-				r := &pb.ReportRequest{Incident: arg(args, 0), Format: pb.ReportFormat_REPORT_FORMAT_MARKDOWN}
-				if format == "json" {
-					r.Format = pb.ReportFormat_REPORT_FORMAT_JSON
-				}
-				out, err := client.Report(ctx, r)
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintln(c.OutOrStdout(), strings.TrimRight(string(out.GetBody()), "\n"))
-				return err
-			})
-		},
-	}
-	c.Flags().StringVarP(&format, "output", "o", "md", "md or json")
 	return c
 }

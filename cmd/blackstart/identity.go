@@ -19,7 +19,7 @@ func newAgentIssue(o *options) *cobra.Command {
 	var fleetFile string
 	issue := &cobra.Command{
 		Use: "issue HOST… | --fleet FILE", Short: "Make the certificates of hosts, or of every host of a fleet file that has none",
-		Long: "Issue makes certificates in DIR/agents. HOST.pem, HOST-key.pem and ca.pem then go to the host. With --fleet, hosts that have a certificate keep it, so that it can be run again whenever the fleet grows.",
+		Long:    "Issue makes certificates in DIR/agents. HOST.pem, HOST-key.pem and ca.pem then go to the host. With --fleet, hosts that have a certificate keep it, so that it can be run again whenever the fleet grows.",
 		Example: "  blackstart agent issue brt-app03\n  blackstart agent issue --fleet fleet.yaml",
 		RunE: func(c *cobra.Command, args []string) error {
 			if (len(args) == 0) == (fleetFile == "") {

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"strings"
 	"time"
 
@@ -12,10 +12,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
+	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
 func newIncident(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "incident", Short: "Declare, steer and close an incident"}
+	c := &cobra.Command{Use: "incident", Short: "Declare, steer and close an incident", Example: "  blackstart incident declare \"EDR update\" --began 05:30\n  blackstart incident show"}
 	c.AddCommand(newDeclare(o), newIncidentList(o), newIncidentShow(o), newIncidentPlan(o), newApprove(o), newPause(o), newResume(o),
 		newAbort(o), newClose(o), newOverride(o))
 	return c
@@ -26,14 +27,17 @@ func newDeclare(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use: "declare TITLE", Short: "Declare an incident: classify the hosts and propose a plan",
 		Long:    "Declare classifies every host by what its agent said last, and proposes a plan. Nothing is sent to any host before the plan is approved.",
-		Example: `  blackstart incident declare "EDR update of 19 July" --began 2024-07-19T05:30:00+01:00`,
+		Example: "  blackstart incident declare \"EDR update of 19 July\" --began 05:30\n  blackstart incident declare \"EDR update\" --began 2024-07-19T05:30:00+01:00 --playbook crowdstrike-channel-file-291",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if strings.TrimSpace(args[0]) == "" {
+				return usage("an incident needs a title: it stands over the report")
+			}
 			r := &pb.DeclareRequest{Title: args[0], Playbook: book}
 			if began != "" {
-				t, err := time.Parse(time.RFC3339, began)
+				t, err := parseBegan(began, time.Now())
 				if err != nil {
-					return usage("--began %s: give a time as in 2024-07-19T05:30:00+01:00", began)
+					return err
 				}
 				r.Began = timestamppb.New(t)
 			}
@@ -46,9 +50,32 @@ func newDeclare(o *options) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().StringVar(&book, "playbook", "", "the playbook; needed only when more than one fits the fleet")
-	c.Flags().StringVar(&began, "began", "", "when the outage began (RFC 3339); the RTO clocks start there; default now")
+	c.Flags().StringVar(&book, "playbook", "", "the playbook's `name`; needed only when more than one fits the fleet")
+	c.Flags().StringVar(&began, "began", "", "`when` the outage began: 05:30, 2024-07-19T05:30:00+01:00, or how long ago, as in 90m; the RTO clocks start there; default now")
 	return c
+}
+
+// parseBegan reads when an outage began: a moment, the last time that the clock on the wall showed that, or how long ago.
+func parseBegan(s string, now time.Time) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	for _, layout := range []string{"2006-01-02 15:04", "2006-01-02T15:04", "2006-01-02 15:04:05"} {
+		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	if t, err := time.ParseInLocation("15:04", s, now.Location()); err == nil {
+		t = time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), 0, 0, now.Location())
+		if t.After(now) {
+			t = t.AddDate(0, 0, -1)
+		}
+		return t, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	return time.Time{}, usage("--began %s: give a time as in 05:30 or 2024-07-19T05:30:00+01:00, or how long ago, as in 90m", s)
 }
 
 func newIncidentList(o *options) *cobra.Command {
@@ -62,7 +89,11 @@ func newIncidentList(o *options) *cobra.Command {
 				}
 				var rows []table.Row
 				for _, in := range out.GetIncidents() {
-					rows = append(rows, table.Row{in.GetId(), in.GetStatus(), clock(in.GetDeclaredAt()), clock(in.GetClosedAt()), in.GetCounts().GetRecovered(), cell(in.GetTitle(), 60)})
+					rows = append(rows, table.Row{in.GetId(), in.GetStatus(), clock(in.GetDeclaredAt()), clock(in.GetClosedAt()), in.GetCounts().GetRecovered(), cell(in.GetTitle(), longCell)})
+				}
+				if len(rows) == 0 {
+					say(c, "no incident has been declared yet")
+					return nil
 				}
 				printTable(c, table.Row{"INCIDENT", "STATUS", "DECLARED", "CLOSED", "RECOVERED", "TITLE"}, rows)
 				return nil
@@ -102,19 +133,26 @@ func newIncidentPlan(o *options) *cobra.Command {
 	}
 }
 
-// printPlan prints a plan as a table.
+// printPlan prints a declared plan as a table.
 func printPlan(c *cobra.Command, p *pb.PlanResponse) {
 	var rows []table.Row
+	var waves []waveCount
 	for _, w := range p.GetWaves() {
+		count := waveCount{n: int(w.GetWave()), tier: w.GetTier(), hosts: len(w.GetHosts())}
 		for _, h := range w.GetHosts() {
 			rows = append(rows, table.Row{w.GetWave(), w.GetTier(), h.GetHost(), h.GetService(), h.GetMethod(), h.GetRung(), h.GetReason()})
+			if h.GetMethod() == string(recovery.MethodHands) {
+				count.hands++
+			}
 		}
+		waves = append(waves, count)
 	}
 	for _, h := range p.GetExcluded() {
-		rows = append(rows, table.Row{"-", "-", h.GetHost(), h.GetService(), "leave alone", "-", cell(h.GetReason(), 120)})
+		rows = append(rows, table.Row{"-", "-", h.GetHost(), h.GetService(), "leave alone", "-", cell(h.GetReason(), longCell)})
 	}
-	printTable(c, table.Row{"WAVE", "TIER", "HOST", "SERVICE", "METHOD", "RUNG", "REASON"}, rows)
-	say(c, "\nplan %s", p.GetDigest())
+	printTable(c, planHead, rows)
+	printPlanCounts(c, waves, len(p.GetExcluded()))
+	say(c, "plan %s", p.GetDigest())
 }
 
 func newApprove(o *options) *cobra.Command {
@@ -138,7 +176,7 @@ func newApprove(o *options) *cobra.Command {
 	}
 	c.Flags().StringVar(&digest, "plan", "", "digest of the plan")
 	c.Flags().Int32Var(&wave, "wave", 0, "number of the wave to open")
-	c.Flags().StringVar(&incident, "incident", "", "the incident; default the open one")
+	incidentFlag(c, &incident)
 	return c
 }
 
@@ -148,15 +186,16 @@ func steer(o *options, use, short, example string, needReason bool, call func(co
 	c := &cobra.Command{
 		Use: use + " [INCIDENT]", Short: short, Example: example, Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if needReason && strings.TrimSpace(reason) == "" {
-				return usage("%s needs --reason: it will stand in the report", c.CommandPath())
+			if err := neededReason(c, reason); needReason && err != nil {
+				return err
 			}
 			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
 				in, out, err := call(ctx, client, arg(args, 0), reason)
-				if err != nil {
+				var ended *outcome // what was asked for is done, with an exit code of its own
+				if err != nil && !errors.As(err, &ended) {
 					return err
 				}
-				return o.showIncident(c, in, out)
+				return errors.Join(o.showIncident(c, in, out), err)
 			})
 		},
 	}
@@ -209,8 +248,8 @@ func newOverride(o *options) *cobra.Command {
 		Long:    "Override lifts what holds a host back by order (dependencies, canary, ramp, its wave), takes a service for up, or opens a wave and passes its gate. It never lifts what a playbook forbids, a group's limit or a resource's slots.",
 		Example: `  blackstart incident override service:storage --reason "checked by hand"`, Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if strings.TrimSpace(reason) == "" {
-				return usage("%s needs --reason: it will stand in the report", c.CommandPath())
+			if err := neededReason(c, reason); err != nil {
+				return err
 			}
 			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
 				out, err := client.Override(ctx, &pb.OverrideRequest{Incident: incident, Target: args[0], Reason: reason})
@@ -222,48 +261,15 @@ func newOverride(o *options) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&reason, "reason", "", "why; it stands in the report")
-	c.Flags().StringVar(&incident, "incident", "", "the incident; default the open one")
+	incidentFlag(c, &incident)
 	return c
 }
 
-// showIncident prints how an incident stands; whole is what -o json prints.
-func (o *options) showIncident(c *cobra.Command, in *pb.Incident, whole proto.Message) error {
-	if o.json() {
-		return printProto(c, whole)
+func neededReason(c *cobra.Command, reason string) error {
+	if strings.TrimSpace(reason) != "" {
+		return nil
 	}
-	say(c, "%s  %s  %s", in.GetId(), strings.ToUpper(in.GetStatus()), cell(in.GetTitle(), 80))
-	say(c, "began %s, declared %s, playbook %s", clock(in.GetBeganAt()), clock(in.GetDeclaredAt()), in.GetPlaybook())
-	if in.GetReason() != "" {
-		say(c, "%s", cell(in.GetReason(), 200))
-	}
-	say(c, "")
-	printWaves(c, in)
-	n := in.GetCounts()
-	say(c, "\n%d recovered, %d in flight, %d waiting, %d need hands, %d skipped, %d not hit; %d open debts", n.GetRecovered(), n.GetAttempting()+n.GetVerifying(),
-		n.GetWaiting(), n.GetNeedsHands(), n.GetSkipped(), n.GetNotHit(), in.GetOpenDebts())
-	if in.GetStatus() == "running" {
-		say(c, "%s", forecastLine(in.GetForecast()))
-	}
-	if !in.GetPlanApproved() && in.GetStatus() == "declared" {
-		say(c, "\nNothing is sent yet. Read the plan and approve it:\n  blackstart incident plan\n  blackstart incident approve --plan %s", in.GetPlanDigest())
-	}
-	return nil
-}
-
-func printWaves(c *cobra.Command, in *pb.Incident) {
-	var rows []table.Row
-	for _, w := range in.GetWaves() {
-		n := w.GetCounts()
-		rows = append(rows, table.Row{w.GetWave(), w.GetTier(), w.GetStatus(), w.GetSize(), n.GetRecovered(), n.GetAttempting() + n.GetVerifying(), n.GetWaiting(), n.GetNeedsHands(), cell(w.GetReason(), 100)})
-	}
-	printTable(c, table.Row{"WAVE", "TIER", "STATUS", "HOSTS", "RECOVERED", "IN FLIGHT", "WAITING", "HANDS", "REASON"}, rows)
-}
-
-func forecastLine(f *pb.Forecast) string {
-	if f.GetEarliest() == nil {
-		return "forecast: " + f.GetReason()
-	}
-	return fmt.Sprintf("forecast: the rest is back between %s and %s (%s)", clock(f.GetEarliest()), clock(f.GetLatest()), f.GetReason())
+	return usage("%s needs --reason \"…\": it will stand in the report", c.CommandPath())
 }
 
 func arg(args []string, i int) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -39,6 +40,15 @@ func printProto(c *cobra.Command, m proto.Message) error {
 		return err
 	}
 	return printJSON(c, v)
+}
+
+// compact is JSON in one line without the blanks that protojson puts in at random.
+func compact(data []byte) string {
+	var b bytes.Buffer
+	if err := json.Compact(&b, data); err != nil {
+		return string(data)
+	}
+	return b.String()
 }
 
 // columnGap stands between two columns of a table.

@@ -61,15 +61,17 @@ It logs to standard error, with -o json one object a line.`,
 				defer l.Close()
 				cfg.Listeners = append(cfg.Listeners, l)
 			}
+			started := o.busy(c, "reading the journal in "+cfg.Dir)
+			defer started()
 			cfg.Ready = func() {
+				started()
 				for _, l := range cfg.Listeners {
 					cfg.Log.Info("serving", "address", l.Addr().String(), "hosts", len(f.Hosts), "fleet", f.Name)
 				}
 				foresee(cfg)
 			}
 			raiseFileLimit(cfg.Log, len(f.Hosts))
-			defer o.busy(c, "reading the journal in "+cfg.Dir)()
-			context.AfterFunc(c.Context(), func() { cfg.Log.Info("stopping; scripts on hosts go on and are joined at the next start") })
+			defer context.AfterFunc(c.Context(), func() { cfg.Log.Info("stopping; scripts on hosts go on and are joined at the next start") })()
 			return server.Run(c.Context(), cfg)
 		},
 	}

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
@@ -17,153 +20,158 @@ import (
 )
 
 func newWatch(o *options) *cobra.Command {
-	return &cobra.Command{
+	var untilHeld bool
+	c := &cobra.Command{
 		Use: "watch [INCIDENT]", Short: "Watch the waves: a live view in a terminal, timestamped lines when piped", Args: cobra.MaximumNArgs(1),
-		Long:    "Watch ends when the incident closes (exit 0, or 3 when it closed with exceptions or was aborted), or with Ctrl-C. With -o json it prints one object a line.",
-		Example: "  blackstart watch\n  blackstart watch | tee incident.log",
+		Long: `Watch follows an incident until it closes: exit 0, or 3 when it closed with exceptions or was aborted. With --until-held it also ends, with exit 3, as soon as the incident is paused or a wave is held. When the coordinator goes away it waits for its return, for a while. Ctrl-C ends it and changes nothing.
+
+With -o json it prints one object a line. NO_COLOR leaves out bold type.`,
+		Example: "  blackstart watch\n  blackstart watch | tee incident.log\n  blackstart watch --until-held -o json",
 		RunE: func(c *cobra.Command, args []string) error {
-			client, end, err := o.dial()
+			client, hangUp, err := o.dial()
 			if err != nil {
 				return err
 			}
-			defer end()
-			stream, err := client.Watch(c.Context(), &pb.WatchRequest{Incident: arg(args, 0)})
-			if err != nil {
-				return err
-			}
-			return o.follow(c, stream.Recv)
+			defer hangUp()
+			w := o.newWatcher(c, client)
+			w.incident, w.untilHeld = arg(args, 0), untilHeld
+			return o.reached(w.follow(c.Context()))
 		},
+	}
+	c.Flags().BoolVar(&untilHeld, "until-held", false, "end with exit 3 when the incident is paused or a wave is held")
+	return c
+}
+
+// watcher follows one incident over as many streams as it takes.
+type watcher struct {
+	open      func(context.Context, *pb.WatchRequest) (recv func() (*pb.WatchResponse, error), err error)
+	show      func(*pb.WatchResponse)
+	notice    func(string)
+	incident  string
+	untilHeld bool
+
+	after uint64 // the last entry that was shown
+	heard bool   // a coordinator has answered
+	lost  int    // connections that failed since it last answered
+}
+
+func (o *options) newWatcher(c *cobra.Command, client pb.OperatorServiceClient) *watcher {
+	out := c.OutOrStdout()
+	w := &watcher{
+		open: func(ctx context.Context, r *pb.WatchRequest) (func() (*pb.WatchResponse, error), error) {
+			stream, err := client.Watch(ctx, r)
+			if err != nil {
+				return nil, err
+			}
+			return stream.Recv, nil
+		},
+		notice: func(text string) { fmt.Fprintln(c.ErrOrStderr(), "blackstart: "+text) },
+	}
+	f, ok := out.(*os.File)
+	switch {
+	case o.json():
+		w.show = func(u *pb.WatchResponse) { jsonLines(out, u) }
+	case ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb":
+		s := &screen{out: f, color: os.Getenv("NO_COLOR") == "", call: again(c)}
+		w.show, w.notice = s.update, s.say
+	default:
+		w.show = func(u *pb.WatchResponse) { lines(out, u) }
+	}
+	return w
+}
+
+// How often a watch looks for a coordinator that went away: for about two minutes in all.
+const (
+	mostReconnects = 18
+	firstReconnect = 500 * time.Millisecond
+	lastReconnect  = 8 * time.Second
+)
+
+// follow shows updates until the incident closes or ctx ends. A stream that breaks is opened again behind the last entry.
+func (w *watcher) follow(ctx context.Context) error {
+	wait := firstReconnect
+	for {
+		ended, err := w.stream(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return errInterrupted
+		case ended || !w.heard || !away(err):
+			return err
+		}
+		if w.lost == 0 {
+			wait = firstReconnect
+			w.notice("the coordinator is away; the incident waits on its disk; looking for it …")
+		}
+		if w.lost++; w.lost > mostReconnects {
+			return &outcome{exitFailed, "the coordinator did not come back: start it with the same `blackstart serve`, then watch again"}
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return errInterrupted
+		}
+		wait = min(2*wait, lastReconnect)
 	}
 }
 
-// follow shows updates until the incident closes.
-func (o *options) follow(c *cobra.Command, recv func() (*pb.WatchResponse, error)) error {
-	show := lines
-	f, ok := c.OutOrStdout().(*os.File)
-	switch {
-	case o.json():
-		show = jsonLines
-	case ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb":
-		show = (&screen{out: f, color: os.Getenv("NO_COLOR") == ""}).draw
+// stream follows one stream. ended says that there is nothing more to follow; err is then the watch's own.
+func (w *watcher) stream(ctx context.Context) (ended bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	recv, err := w.open(ctx, &pb.WatchRequest{Incident: w.incident, AfterSeq: w.after})
+	if err != nil {
+		return false, err
 	}
 	for {
 		u, err := recv()
-		switch {
-		case errors.Is(err, io.EOF), c.Context().Err() != nil && !errors.Is(context.Cause(c.Context()), context.DeadlineExceeded):
-			return nil
-		case err != nil:
-			return err
+		if err != nil {
+			return false, err
 		}
-		show(c.OutOrStdout(), u)
-		if in := u.GetIncident(); in.GetClosedAt() != nil {
-			if in.GetStatus() != "closed" {
-				return &outcome{exitHeld, "the incident is " + in.GetStatus() + ": see `blackstart report`"}
+		if w.lost > 0 {
+			w.notice("the coordinator is back")
+		}
+		in := u.GetIncident()
+		w.heard, w.lost, w.incident, w.after = true, 0, in.GetId(), in.GetSeq()
+		w.show(u)
+		switch {
+		case in.GetClosedAt() != nil && in.GetStatus() == recovery.OutcomeClosed:
+			return true, nil
+		case in.GetClosedAt() != nil:
+			return true, &outcome{exitHeld, "the incident is " + in.GetStatus() + ": see `blackstart report " + in.GetId() + "`"}
+		case w.untilHeld:
+			if why := heldWhy(in); why != "" {
+				return true, &outcome{exitHeld, why}
 			}
-			return nil
 		}
 	}
+}
+
+// away reports whether an error means that the coordinator has gone and may come back.
+func away(err error) bool {
+	return errors.Is(err, io.EOF) || status.Code(err) == codes.Unavailable
+}
+
+// heldWhy says what a person must lift before the incident goes on; empty when nothing is held.
+func heldWhy(in *pb.Incident) string {
+	if in.GetStatus() == "paused" {
+		return "the incident is paused: " + recovery.Clean(in.GetReason(), 400)
+	}
+	i := slices.IndexFunc(in.GetWaves(), func(w *pb.Wave) bool { return w.GetStatus() == "held" })
+	if i < 0 {
+		return ""
+	}
+	return fmt.Sprintf("wave %d is held: %s", in.GetWaves()[i].GetWave(), recovery.Clean(in.GetWaves()[i].GetReason(), 400))
 }
 
 // lines prints what happened, one timestamped line each.
 func lines(w io.Writer, u *pb.WatchResponse) {
 	for _, e := range u.GetEntries() {
-		fmt.Fprintf(w, "%s %s\n", e.GetAt().AsTime().Local().Format("2006-01-02T15:04:05Z07:00"), recovery.Clean(e.GetText(), 400))
+		fmt.Fprintf(w, "%s %s\n", e.GetAt().AsTime().Local().Format("2006-01-02T15:04:05Z07:00"), recovery.Clean(e.GetText(), 1000))
 	}
 }
 
 func jsonLines(w io.Writer, u *pb.WatchResponse) {
-	if data, err := (protojson.MarshalOptions{UseProtoNames: true}).Marshal(u); err == nil {
-		fmt.Fprintln(w, string(data))
+	if data, err := (protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}).Marshal(u); err == nil {
+		fmt.Fprintln(w, compact(data))
 	}
-}
-
-// screen redraws a view in place.
-type screen struct {
-	out   *os.File
-	color bool
-	last  []string // the newest entries
-	drawn bool
-}
-
-const screenTail = 8 // entries shown under the waves
-
-func (s *screen) draw(w io.Writer, u *pb.WatchResponse) {
-	for _, e := range u.GetEntries() {
-		s.last = append(s.last, e.GetAt().AsTime().Local().Format("15:04:05")+" "+e.GetText())
-	}
-	if n := len(s.last); n > screenTail {
-		s.last = s.last[n-screenTail:]
-	}
-	width, height, err := term.GetSize(int(s.out.Fd()))
-	if err != nil {
-		width, height = 100, 30
-	}
-	var b strings.Builder
-	if !s.drawn {
-		b.WriteString("\x1b[2J")
-		s.drawn = true
-	}
-	b.WriteString("\x1b[H")
-	for i, line := range s.view(u.GetIncident()) {
-		if i >= height-1 {
-			break
-		}
-		b.WriteString(fit(line, width) + "\x1b[K\n")
-	}
-	b.WriteString("\x1b[J")
-	fmt.Fprint(w, b.String())
-}
-
-// view is the whole screen, line by line.
-func (s *screen) view(in *pb.Incident) []string {
-	n := in.GetCounts()
-	out := []string{
-		fmt.Sprintf("%s  %s  %s", in.GetId(), s.bold(strings.ToUpper(in.GetStatus())), recovery.Clean(in.GetTitle(), 80)),
-		fmt.Sprintf("now %s, began %s   %d recovered  %d in flight  %d waiting  %d hands  %d debts", clock(in.GetNow()), clock(in.GetBeganAt()),
-			n.GetRecovered(), n.GetAttempting()+n.GetVerifying(), n.GetWaiting(), n.GetNeedsHands(), in.GetOpenDebts()),
-		forecastLine(in.GetForecast()), "",
-	}
-	if in.GetStatus() == "paused" {
-		out = append(out, s.bold("PAUSED: "+recovery.Clean(in.GetReason(), 200)), "")
-	}
-	for _, w := range in.GetWaves() {
-		c := w.GetCounts()
-		out = append(out, fmt.Sprintf("wave %d %-16s %-7s %s %4d/%-4d in flight %-3d waiting %-4d hands %-3d", w.GetWave(), recovery.Clean(w.GetTier(), 16), w.GetStatus(),
-			bar(int(c.GetRecovered()), int(w.GetSize()), 24), c.GetRecovered(), w.GetSize(), c.GetAttempting()+c.GetVerifying(), c.GetWaiting(), c.GetNeedsHands()),
-			"       "+recovery.Clean(w.GetReason(), 200))
-	}
-	down := 0
-	for _, svc := range in.GetServices() {
-		if !svc.GetIsUp() {
-			down++
-		}
-	}
-	out = append(out, "", fmt.Sprintf("services: %d of %d up", len(in.GetServices())-down, len(in.GetServices())), "")
-	for _, line := range s.last {
-		out = append(out, recovery.Clean(line, 300))
-	}
-	return out
-}
-
-func (s *screen) bold(text string) string {
-	if !s.color {
-		return text
-	}
-	return "\x1b[1m" + text + "\x1b[0m"
-}
-
-func bar(n, of, width int) string {
-	if of == 0 {
-		return strings.Repeat(".", width)
-	}
-	full := min(n*width/of, width)
-	return strings.Repeat("#", full) + strings.Repeat(".", width-full)
-}
-
-// fit cuts a line to the terminal's width; escape sequences of our own are few and short, so a bold line may be cut early.
-func fit(line string, width int) string {
-	if r := []rune(line); len(r) > width {
-		return string(r[:width])
-	}
-	return line
 }

@@ -110,7 +110,14 @@ type watchedTLS struct {
 func (w watchedTLS) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := w.TransportCredentials.ServerHandshake(c)
 	if why, host := disbelief(err); why != "" {
-		w.door.refused(context.Background(), recovery.Refused{Host: host, Peer: c.RemoteAddr().String(), Why: why})
+		peer := c.RemoteAddr().String()
+		if host == "" { // it has no name but its address
+			host = peer
+			if ip, _, err := net.SplitHostPort(peer); err == nil {
+				host = ip
+			}
+		}
+		w.door.refused(context.Background(), recovery.Refused{Host: host, Peer: peer, Why: why})
 	}
 	return conn, info, err
 }
@@ -135,7 +142,7 @@ func disbelief(err error) (why, host string) {
 		return recovery.Clean("its certificate is not believed: "+unverified.Err.Error(), maxText), host
 	case strings.Contains(err.Error(), "didn't provide a certificate"):
 		return "it shows no certificate", ""
-	case strings.Contains(err.Error(), "has no business here"), strings.Contains(err.Error(), "not one of Blackstart's"):
+	case strings.Contains(err.Error(), "not one of Blackstart's"), strings.Contains(err.Error(), "has no business here"):
 		return recovery.Clean(err.Error(), maxText), ""
 	}
 	return "", ""

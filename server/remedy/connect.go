@@ -96,7 +96,7 @@ func dialEnd(ctx context.Context, err error) *end {
 	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
 		return unreachable("no answer", "The host does not answer on its SSH port; check its power, its console and the firewall between.")
 	default:
-		return unreachable("no connection", "No connection to the host could be made ("+Clean(err.Error(), 200)+"); check the address in the fleet file.")
+		return unreachable("no connection", "No connection to the host could be made ("+oneLine(err.Error(), 200)+"); check the address in the fleet file.")
 	}
 }
 

@@ -260,37 +260,6 @@ func TestVerify(t *testing.T) {
 	want(t, r.Run(ctx, job, v), recovery.Cancelled, "cancelled")
 }
 
-func TestClean(t *testing.T) {
-	for _, c := range [][2]string{
-		{"plain\n\ttext ünïcode 日本", "plain\n\ttext ünïcode 日本"},
-		{"\x1b[1;31mred\x1b[0m", "red"},
-		{"\x1b]0;title\x07after\x1b]8;;http://x\x1b\\link", "afterlink"},
-		{"a\x00b\rc\x7fd\u0085e\u009b31mf", "abcdef"},
-		{"bidi\u202etxt\u200b\ufeff", "biditxt"},
-		{"bad\xffutf", "bad\ufffdutf"},
-		{"\x1b[" + strings.Repeat("1;", 2000), strings.Repeat("1;", 2000)},
-		{"\x1b", ""},
-		{"\u2028", " "},
-	} {
-		if got := Clean(c[0], 1<<20); got != c[1] {
-			t.Errorf("Clean(%q) = %q, want %q", c[0], got, c[1])
-		}
-	}
-	if got := Clean("ééé", 5); got != "éé" {
-		t.Errorf("%q", got)
-	}
-}
-
-func FuzzClean(f *testing.F) {
-	f.Add("\x1b[31mx\x9b\x1b]0;")
-	f.Fuzz(func(t *testing.T, s string) {
-		got := Clean(s, 64)
-		if len(got) > 64 || strings.ContainsFunc(got, func(r rune) bool { return r < 0x20 && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 }) {
-			t.Fatalf("%q -> %q", s, got)
-		}
-	})
-}
-
 func TestRefusalsOfTheRunner(t *testing.T) {
 	for said, signature := range map[string]string{
 		"state mkdir: cannot create directory: No space left on device": "disk full",

@@ -164,7 +164,7 @@ func (e *expected) checkCert(cert *ssh.Certificate, refuse func(signature, detai
 			return nil
 		}
 	}
-	return refuse("host certificate not valid", "The host's certificate is not good for its address or name ("+Clean(err.Error(), 200)+"); issue a new one with one of them as principal.")
+	return refuse("host certificate not valid", "The host's certificate is not good for its address or name ("+oneLine(err.Error(), 200)+"); issue a new one with one of them as principal.")
 }
 
 func has(keys []ssh.PublicKey, key ssh.PublicKey) bool {

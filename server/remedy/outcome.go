@@ -76,7 +76,7 @@ func lastWords(output string) string {
 	if len(output) > 8<<10 {
 		output = output[len(output)-8<<10:]
 	}
-	lines := strings.Split(Clean(output, 8<<10), "\n")
+	lines := strings.Split(output, "\n")
 	for n := len(lines) - 1; n >= 0; n-- {
 		if line := oneLine(lines[n], 400); line != "" && !strings.HasPrefix(line, strings.TrimSpace(resultWord)) {
 			return line
@@ -122,5 +122,5 @@ func neutral(job recovery.Job, text string) string {
 		}
 		return w
 	})
-	return Clean(digits.ReplaceAllLiteralString(text, "#"), 100)
+	return oneLine(digits.ReplaceAllLiteralString(text, "#"), 100)
 }

@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
 // What is kept of a script's output on our side.
@@ -81,67 +80,5 @@ func keepOutput(dir, folder string, output []byte) (string, error) {
 	return filepath.ToSlash(filepath.Join(filepath.Base(dir), name)), nil
 }
 
-// Clean makes text from a host fit to be shown and stored: control characters, escape sequences and invisible format
-// characters are dropped, newlines and tabs stay, invalid UTF-8 becomes U+FFFD, and the result has at most limit bytes.
-func Clean(text string, limit int) string {
-	var out strings.Builder
-	for len(text) > 0 {
-		if n := escape(text); n > 0 {
-			text = text[n:]
-			continue
-		}
-		r, size := utf8.DecodeRuneInString(text)
-		text = text[size:]
-		switch {
-		case r == '\n', r == '\t':
-		case r == '\u2028', r == '\u2029':
-			r = ' '
-		case unicode.Is(unicode.Cc, r), unicode.Is(unicode.Cf, r):
-			continue
-		}
-		if out.Len()+utf8.RuneLen(r) > limit {
-			break
-		}
-		out.WriteRune(r)
-	}
-	return out.String()
-}
-
-// escape returns the length of the terminal escape sequence at the beginning of text, or 0.
-func escape(text string) int {
-	const intro = 2
-	var csi, str bool
-	switch {
-	case strings.HasPrefix(text, "\x1b["):
-		csi = true
-	case strings.HasPrefix(text, "\u009b"):
-		csi = true
-	case len(text) > 1 && text[0] == 0x1b && strings.IndexByte("]P_^X", text[1]) >= 0:
-		str = true
-	case len(text) > 1 && text[0] == 0x1b && text[1] >= 0x20 && text[1] < 0x7f:
-		return 2
-	default:
-		return 0
-	}
-	const longest = 512 // an unended sequence must not swallow the rest
-	for n := intro; n < min(len(text), longest); n++ {
-		switch {
-		case csi && (text[n] < 0x20 || text[n] > 0x7e):
-			return n
-		case csi && text[n] >= 0x40:
-			return n + 1
-		case str && text[n] == 0x07:
-			return n + 1
-		case str && strings.HasPrefix(text[n:], "\x1b\\"):
-			return n + 2
-		case str && text[n] == '\n':
-			return n
-		}
-	}
-	return intro
-}
-
-// oneLine is Clean without line breaks.
-func oneLine(text string, limit int) string {
-	return strings.Join(strings.Fields(Clean(text, limit)), " ")
-}
+// oneLine makes text from a host safe to show in one line.
+func oneLine(text string, limit int) string { return recovery.Clean(text, limit) }

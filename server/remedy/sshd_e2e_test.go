@@ -239,7 +239,8 @@ func TestSSHDCertificates(t *testing.T) {
 }
 
 func TestSSHDJump(t *testing.T) {
-	jump, s := startSSHD(t), startSSHD(t, "Subsystem sftp internal-sftp")
+	// one sshd stands for twenty hosts, so it must not drop the handshakes of the eleventh and later
+	jump, s := startSSHD(t), startSSHD(t, "Subsystem sftp internal-sftp", "MaxStartups 100")
 	known := filepath.Join(t.TempDir(), "known_hosts")
 	if err := os.WriteFile(known, []byte("[127.0.0.1]:"+jump.port+" "+jump.hostKey), 0o600); err != nil {
 		t.Fatal(err)

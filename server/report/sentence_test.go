@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
@@ -84,50 +83,6 @@ func TestSentence(t *testing.T) {
 			t.Errorf("%s:\n got %s\nwant %s", c.event.Kind(), got, c.want)
 		}
 	}
-}
-
-func TestClean(t *testing.T) {
-	for _, c := range []struct{ in, want string }{
-		{"plain text", "plain text"},
-		{"  two  spaces ", "two spaces"},
-		{"red \x1b[31malarm\x1b[0m!", "red alarm!"},
-		{"a\x1b]0;owned\ab", "ab"},
-		{"a\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "alink"},
-		{"a\x1b]0;no end, and what follows stays", "a0;no end, and what follows stays"},
-		{"a\x1bcb\x1b(Bc\x1b", "abc"},
-		{"\u009b31mred", "red"},
-		{"line one\r\nline\ttwo\x00\x07\x7f", "line one line two"},
-		{"abc\u202edef\u200b\u2066g\u2028h", "abcdefg h"},
-		{"broken \xff byte", "broken � byte"},
-		{"grün – 日本", "grün – 日本"},
-		{"", ""},
-	} {
-		if got := clean(c.in, 100); got != c.want {
-			t.Errorf("clean(%q) = %q, want %q", c.in, got, c.want)
-		}
-	}
-	if got := clean(strings.Repeat("é", 50), 10); got != strings.Repeat("é", 10)+"…" {
-		t.Errorf("a long text became %q", got)
-	}
-	if got := clean(strings.Repeat("x", 50), 10); got != strings.Repeat("x", 10)+"…" {
-		t.Errorf("a long plain text became %q", got)
-	}
-}
-
-func FuzzClean(f *testing.F) {
-	f.Add("a\x1b[31mb\x1b]0;x\a")
-	f.Add("\u009d\x1b\x1b[\x1bP")
-	f.Fuzz(func(t *testing.T, s string) {
-		got := clean(s, 40)
-		for _, r := range got {
-			if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-				t.Fatalf("clean(%q) = %q holds %U", s, got, r)
-			}
-		}
-		if n := len([]rune(got)); n > 42 {
-			t.Fatalf("clean(%q) has %d characters", s, n)
-		}
-	})
 }
 
 func TestSpan(t *testing.T) {
