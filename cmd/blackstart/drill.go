@@ -57,7 +57,7 @@ With --fleet and --scenario it plays your own estate and your own story. The scr
 }
 
 // defaultSpeed lets two cores keep up: the machines' real work, not the story's pauses, fills most of the time.
-const defaultSpeed = 120
+const defaultSpeed = 480
 
 // story is a drill that can be played.
 type story struct {

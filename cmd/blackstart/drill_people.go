@@ -192,13 +192,14 @@ func (r *responder) close(ctx context.Context) error {
 	cleared := map[string]int{}
 	for _, h := range out.GetHosts() {
 		for _, d := range h.GetDebts() {
-			if d.GetClearedAt() != nil {
-				continue
+			if d.GetClearedAt() == nil {
+				cleared[d.GetId()]++
 			}
-			if _, err := r.world.client.ClearDebt(ctx, &pb.ClearDebtRequest{Host: h.GetName(), Debt: d.GetId(), Note: "drill: said to be settled; nothing was done"}); err != nil {
-				return err
-			}
-			cleared[d.GetId()]++
+		}
+	}
+	for _, debt := range sortedKeys(cleared) {
+		if _, err := r.world.client.ClearDebt(ctx, &pb.ClearDebtRequest{Debt: debt, Note: "drill: said to be settled; nothing was done"}); err != nil {
+			return err
 		}
 	}
 	r.teller.debts(cleared)
