@@ -44,7 +44,7 @@ func (o *options) dial() (pb.OperatorServiceClient, func(), error) {
 	}
 	conn, err := grpc.NewClient("passthrough:///"+o.coordinator, grpc.WithTransportCredentials(credentials.NewTLS(tls)), grpc.WithNoProxy(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 2, Jitter: 0.2, MaxDelay: 2 * time.Second}, MinConnectTimeout: 5 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 2, Jitter: 0.2, MaxDelay: 2 * time.Second}, MinConnectTimeout: 10 * time.Second}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 15 * time.Second})) // a watch notices a coordinator that is gone
 	if err != nil {
 		return nil, nil, err

@@ -77,7 +77,7 @@ func newDebtsClear(o *options, incident *string) *cobra.Command {
 			if !all {
 				r.Host = args[0]
 				if r.GetHost() == "" {
-					return usage("%s: name the host, or say --all", c.CommandPath())
+					return usage("%s: name the host, or say --all", called(c))
 				}
 			}
 			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {

@@ -23,7 +23,7 @@ func newAgentIssue(o *options) *cobra.Command {
 		Example: "  blackstart agent issue brt-app03\n  blackstart agent issue --fleet fleet.yaml",
 		RunE: func(c *cobra.Command, args []string) error {
 			if (len(args) == 0) == (fleetFile == "") {
-				return usage("%s: name the hosts, or a fleet file with --fleet, and not both", c.CommandPath())
+				return usage("%s: name the hosts, or a fleet file with --fleet, and not both", called(c))
 			}
 			if fleetFile == "" {
 				for _, h := range args {

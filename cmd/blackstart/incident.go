@@ -269,7 +269,7 @@ func neededReason(c *cobra.Command, reason string) error {
 	if strings.TrimSpace(reason) != "" {
 		return nil
 	}
-	return usage("%s needs --reason \"…\": it will stand in the report", c.CommandPath())
+	return usage("%s needs --reason \"…\": it will stand in the report", called(c))
 }
 
 func arg(args []string, i int) string {

@@ -57,22 +57,26 @@ const columnGap = "  "
 // printTable prints rows for people: plain columns, no frames, so that it reads well in a terminal and in a mail. In a terminal
 // the last column, which is the longest, is cut to what fits in a line; elsewhere nothing is cut.
 func printTable(c *cobra.Command, head table.Row, rows []table.Row) {
+	width := terminalWidth(c.OutOrStdout())
+	if width > 0 {
+		rows = cutRows(head, rows, width)
+	}
 	t := table.NewWriter()
-	t.SetOutputMirror(c.OutOrStdout())
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", columnGap
 	style.Format.Header = 0
-	if width := terminalWidth(c.OutOrStdout()); width > 0 {
-		rows = cutRows(head, rows, width)
-		style.Size.WidthMax = width + len(columnGap) // the gap behind the last column is never printed
-		style.Box.UnfinishedRow = "…"
-	}
 	t.SetStyle(style)
 	t.AppendHeader(head)
 	t.AppendRows(rows)
 	t.SuppressTrailingSpaces()
-	t.Render()
+	for line := range strings.Lines(t.Render()) {
+		line = strings.TrimSuffix(line, "\n")
+		if width > 0 {
+			line = text.Snip(line, width, "…")
+		}
+		say(c, "%s", line)
+	}
 }
 
 // leastCut is the width below which cutting the last column makes no sense.
@@ -126,8 +130,20 @@ func clock(t *timestamppb.Timestamp) string {
 	return clockTime(t.AsTime())
 }
 
-// clockTime names the zone: reports and reasons tell UTC, and nobody should have to guess.
-func clockTime(t time.Time) string { return t.Local().Format("02 Jan 15:04:05 MST") }
+// clockTime tells UTC and says so, as reasons, reports and the journal do: nobody should have to guess which clock is meant.
+func clockTime(t time.Time) string { return t.UTC().Format("02 Jan 15:04:05 UTC") }
+
+// wallClock is clock with what the clock on the wall shows, where that is something else.
+func wallClock(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "-"
+	}
+	here := t.AsTime().Local()
+	if _, offset := here.Zone(); offset == 0 {
+		return clock(t)
+	}
+	return clock(t) + here.Format(" (15:04 MST)")
+}
 
 // cell makes text from elsewhere safe and short enough for a table.
 func cell(s string, limit int) string {

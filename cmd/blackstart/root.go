@@ -77,6 +77,8 @@ Exit codes: 0 done; 1 failed; 2 usage or invalid input; 3 held, or closed with e
 		}
 	}
 	root.SetHelpCommandGroupID("account")
+	// A family of commands does nothing by itself: its usage is the one with a command.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", `{{if and .Runnable (not (index .Annotations "group"))}}`, 1))
 	o.completeFlags(root)
 	wrapArgs(root)
 	return root
@@ -89,13 +91,18 @@ func wrapArgs(c *cobra.Command) {
 			if len(args) > 0 && cmd.HasSubCommands() && cobra.NoArgs(cmd, args) != nil && check(cmd, args) != nil {
 				return unknownCommand(cmd, args[0])
 			}
-			if err := check(cmd, args); err != nil {
-				return usage("%w: see `%s --help`", err, cmd.CommandPath())
+			if check(cmd, args) == nil {
+				return nil
 			}
-			return nil
+			takes := "no arguments"
+			if _, words, ok := strings.Cut(cmd.Use, " "); ok {
+				takes = words
+			}
+			return usage("%s takes %s, and %s given: see `%s --help`", called(cmd), takes, were(len(args)), cmd.CommandPath())
 		}
 	}
 	if c.HasSubCommands() && c.RunE == nil {
+		c.Annotations = map[string]string{"group": "yes"}
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -107,6 +114,18 @@ func wrapArgs(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		wrapArgs(sub)
 	}
+}
+
+// called is a command as one speaks of it: without the program's name.
+func called(c *cobra.Command) string {
+	return strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
+}
+
+func were(n int) string {
+	if n == 1 {
+		return "1 argument was"
+	}
+	return fmt.Sprintf("%d arguments were", n)
 }
 
 func unknownCommand(c *cobra.Command, name string) error {
@@ -164,7 +183,7 @@ func needed(c *cobra.Command, value, flag, what string) error {
 	if strings.TrimSpace(value) != "" {
 		return nil
 	}
-	return usage("%s needs --%s %s: see `%s --help`", c.CommandPath(), flag, what, c.CommandPath())
+	return usage("%s needs --%s %s: see `%s --help`", called(c), flag, what, c.CommandPath())
 }
 
 func fromEnv(name, otherwise string) string {

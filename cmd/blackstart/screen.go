@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
@@ -21,6 +22,7 @@ type screen struct {
 	in      *pb.Incident // the newest
 	last    []string     // the newest entries
 	message string       // about the connection
+	seen    int          // updates that have shown it
 	drawn   bool
 }
 
@@ -32,18 +34,21 @@ const (
 // update takes in news and redraws.
 func (s *screen) update(u *pb.WatchResponse) {
 	for _, e := range u.GetEntries() {
-		s.last = append(s.last, e.GetAt().AsTime().Local().Format("15:04:05")+" "+recovery.Clean(e.GetText(), 400))
+		s.last = append(s.last, e.GetAt().AsTime().UTC().Format(time.TimeOnly)+" "+recovery.Clean(e.GetText(), 400))
 	}
 	if n := len(s.last); n > mostEntries {
 		s.last = s.last[n-mostEntries:]
 	}
 	s.in = u.GetIncident()
+	if s.seen++; s.seen > 1 {
+		s.message = ""
+	}
 	s.draw()
 }
 
-// say shows a message about the connection until the next one.
+// say shows a message about the connection, until news after it have come twice.
 func (s *screen) say(message string) {
-	s.message = message
+	s.message, s.seen = message, 0
 	if s.in != nil {
 		s.draw()
 	}
@@ -74,7 +79,7 @@ func (s *screen) view(height int) []string {
 	planned := n.GetWaiting() + n.GetAttempting() + n.GetVerifying() + n.GetRecovered() + n.GetNeedsHands() + n.GetSkipped()
 	out := []string{
 		fmt.Sprintf("%s  %s  %s", in.GetId(), s.bold(strings.ToUpper(in.GetStatus())), recovery.Clean(in.GetTitle(), 200)),
-		fmt.Sprintf("now %s, began %s, %s ago", clock(in.GetNow()), clock(in.GetBeganAt()), span(in.GetNow().AsTime().Sub(in.GetBeganAt().AsTime()))),
+		fmt.Sprintf("now %s, began %s, %s ago", wallClock(in.GetNow()), wallClock(in.GetBeganAt()), span(in.GetNow().AsTime().Sub(in.GetBeganAt().AsTime()).Truncate(time.Minute))),
 		fmt.Sprintf("%s %d of %d hosts", bar(int(n.GetRecovered()), int(planned), 24), n.GetRecovered(), planned),
 		counts(n) + "; " + plural(int(in.GetOpenDebts()), "debt") + " open",
 	}

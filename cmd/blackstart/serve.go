@@ -71,8 +71,12 @@ It logs to standard error, with -o json one object a line.`,
 				foresee(cfg)
 			}
 			raiseFileLimit(cfg.Log, len(f.Hosts))
-			defer context.AfterFunc(c.Context(), func() { cfg.Log.Info("stopping; scripts on hosts go on and are joined at the next start") })()
-			return server.Run(c.Context(), cfg)
+			defer context.AfterFunc(c.Context(), func() { cfg.Log.Info("stopping") })()
+			if err := server.Run(c.Context(), cfg); err != nil {
+				return err
+			}
+			cfg.Log.Info("stopped; scripts on hosts go on and are joined at the next start")
+			return nil
 		},
 	}
 	fl := c.Flags()
@@ -159,7 +163,7 @@ func completeSSH(c *cobra.Command, ssh *remedy.Config) error {
 		return usage("--ssh-handshakes %d: at least one is needed", ssh.Handshakes)
 	}
 	if len(ssh.Keys) == 0 && ssh.AgentSocket == "" {
-		return usage("%s has nothing to log in to hosts with: give --ssh-key FILE, or --ssh-agent SOCKET", c.CommandPath())
+		return usage("%s has nothing to log in to hosts with: give --ssh-key FILE, or --ssh-agent SOCKET", called(c))
 	}
 	for flag, files := range map[string][]string{"ssh-key": ssh.Keys, "ssh-cert": ssh.Certificates, "known-hosts": ssh.KnownHosts} {
 		for _, file := range files {

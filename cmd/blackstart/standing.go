@@ -18,7 +18,7 @@ func (o *options) showIncident(c *cobra.Command, in *pb.Incident, whole proto.Me
 		return printProto(c, whole)
 	}
 	say(c, "%s  %s  %s", in.GetId(), strings.ToUpper(in.GetStatus()), cell(in.GetTitle(), 200))
-	say(c, "began %s, declared %s, playbook %s", clock(in.GetBeganAt()), clock(in.GetDeclaredAt()), in.GetPlaybook())
+	say(c, "began %s, declared %s, playbook %s", wallClock(in.GetBeganAt()), wallClock(in.GetDeclaredAt()), in.GetPlaybook())
 	if in.GetReason() != "" {
 		say(c, "reason: %s", cell(in.GetReason(), 500))
 	}

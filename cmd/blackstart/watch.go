@@ -166,7 +166,7 @@ func heldWhy(in *pb.Incident) string {
 // lines prints what happened, one timestamped line each.
 func lines(w io.Writer, u *pb.WatchResponse) {
 	for _, e := range u.GetEntries() {
-		fmt.Fprintf(w, "%s %s\n", e.GetAt().AsTime().Local().Format("2006-01-02T15:04:05Z07:00"), recovery.Clean(e.GetText(), 1000))
+		fmt.Fprintf(w, "%s %s\n", e.GetAt().AsTime().UTC().Format(time.RFC3339), recovery.Clean(e.GetText(), 1000))
 	}
 }
 

@@ -220,6 +220,9 @@ func TestMassSilence(t *testing.T) {
 	if x.s.Breaker != "" {
 		t.Fatalf("it pauses again at once: %s", x.s.Reason)
 	}
+	if x.phases()[Recovered] != recovered {
+		t.Fatal("the hour of the pause counts as silence")
+	}
 	x.boots(x.far["h003"])
 	x.settle()
 	x.advance(3 * time.Minute)

@@ -228,3 +228,11 @@ func (x *sim) check() {
 		}
 	}
 }
+
+func sortedNames[V any](m map[string]V) []string {
+	var names []string
+	for k := range sorted(m) {
+		names = append(names, k)
+	}
+	return names
+}

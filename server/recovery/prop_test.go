@@ -104,14 +104,6 @@ func (x *sim) hear(v Sighting) {
 	x.s.See(v)
 }
 
-func sortedNames[V any](m map[string]V) []string {
-	var names []string
-	for k := range sorted(m) {
-		names = append(names, k)
-	}
-	return names
-}
-
 // Without people nothing deadlocks: when every repair succeeds, every host that was planned comes back, every wave passes, and
 // the coordinator may crash and be told old news at any moment.
 func TestPropertyNobodyIsNeeded(t *testing.T) {

@@ -92,6 +92,9 @@ func TestRetryByClass(t *testing.T) {
 			case h.Failure != nil && (h.Failure.Class != c.class || h.Failure.Attempt != "h000/1"):
 				t.Errorf("failure %+v", h.Failure)
 			}
+			if (c.class == AuthRefused || c.class == HostKeyMismatch) && !strings.Contains(h.Reason, "never retried by itself, a person must look") {
+				t.Errorf("reason %s", h.Reason)
+			}
 			if c.class == Cancelled && h.tries != c.tries-1 {
 				t.Errorf("a cancelled attempt counts: %d tries", h.tries)
 			}
@@ -294,4 +297,15 @@ func TestClaims(t *testing.T) {
 		t.Errorf("%s, owner %q, %+v", h.Phase, h.Owner, h.Attempts[2])
 	}
 	x.refuses(Claim{Host: "h000", By: "ann", For: time.Hour}, KindRefused) // verifying
+}
+
+// Hand work that proves nothing is not answered by an attempt nobody asked for.
+func TestUnprovenHandWorkStaysWithThePerson(t *testing.T) {
+	x, h := one(t, nil)
+	x.result(h, Result{Class: AuthRefused})
+	x.must(HandsDone{Host: "h000", By: "ann"})
+	x.advance(testPlaybook().VerifyWithin)
+	if h.Phase != NeedsHands {
+		t.Errorf("%s: %s", h.Phase, h.Reason)
+	}
 }

@@ -23,10 +23,8 @@ func (s *State) tick(now time.Time) []Event {
 }
 
 // expire ends what has outlived its deadline: leases of attempts, waits for proof, soaks without their last word.
+// A pause needs no word here: its clock stands still.
 func (s *State) expire(_ *survey, now time.Time) []Event {
-	if !s.PausedAt.IsZero() {
-		return nil
-	}
 	clock := s.clock(now)
 	var events []Event
 	for _, h := range s.order {
