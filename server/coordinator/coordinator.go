@@ -62,6 +62,8 @@ type Coordinator struct {
 	links   map[string]*Link
 	jobs    map[jobKey]*runningJob
 	resumed map[jobKey]bool // jobs that an earlier run had started
+	alive   time.Time       // when an earlier run was last known to live
+	resume  bool            // an incident was open then
 	refused refusals
 	dirty   bool  // something was applied since time last acted
 	failed  error // why the loop must stop
@@ -102,6 +104,11 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	c.dirty = true
+	if c.resume {
+		if _, err := c.take("engine", recovery.Restarted{Alive: c.alive}); err != nil && c.failed == nil {
+			return err
+		}
+	}
 	for c.failed == nil {
 		select {
 		case <-ctx.Done():

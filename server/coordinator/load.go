@@ -37,6 +37,10 @@ func (c *Coordinator) load() error {
 	if _, ok := c.cfg.Playbooks.ByDigest(c.state.Playbook.Digest); !ok {
 		return fmt.Errorf("incident %s runs playbook %s with digest %s, which is not among the playbooks given: start with the folder that holds that version", c.state.ID, c.state.Playbook.Name, c.state.Playbook.Digest)
 	}
+	if last := c.entries[len(c.entries)-1].At; last.After(c.alive) {
+		c.alive = last
+	}
+	c.resume = true
 	for _, j := range c.state.Work(c.now()) {
 		c.resumed[keyOf(j)] = true
 	}
@@ -86,6 +90,9 @@ func (c *Coordinator) loadSightings() error {
 		return err
 	}
 	for host, v := range seen {
+		if v.At.After(c.alive) {
+			c.alive = v.At
+		}
 		v.Connected = false
 		if h := c.state.Host(host); h != nil && h.Phase == recovery.Recovered {
 			v.At = c.now()

@@ -28,6 +28,8 @@ func (s *State) Apply(e Entry) {
 		s.endPause(e.At)
 		s.Reason = v.Reason
 		s.accept(v.Accepted)
+	case *CoordinatorRestarted:
+		s.lose(v.Alive.UTC().Round(0), e.At)
 	case *IncidentAborted:
 		s.endPause(e.At) // what is in flight must come to its end
 		s.Aborted, s.Reason = true, v.Reason

@@ -264,3 +264,49 @@ func TestAbortWhilePausedAndBeforeApproval(t *testing.T) {
 		t.Errorf("%q", x.s.Outcome)
 	}
 }
+
+// The time in which no coordinator ran is nobody's fault: deadlines go on where they stood, a pause stays one pause, and a
+// closed incident takes no notice.
+func TestRestartGivesTheLostTimeBack(t *testing.T) {
+	x, h := claimed(t, nil) // ten minutes to prove itself
+	x.advance(4 * time.Minute)
+	alive := x.now
+	x.now = x.now.Add(100 * time.Hour)
+	x.must(Restarted{Alive: alive})
+	x.settle()
+	x.advance(6*time.Minute - time.Second)
+	if h.Phase != Verifying {
+		t.Fatalf("%s: %s", h.Phase, h.Reason)
+	}
+	x.advance(time.Second)
+	if h.Phase == Verifying {
+		t.Error("its deadline never came")
+	}
+	t.Run("while paused", func(t *testing.T) {
+		x, h := claimed(t, nil)
+		x.advance(4 * time.Minute)
+		x.must(Pause{Reason: "lunch"})
+		alive := x.now.Add(time.Hour)
+		x.now = x.now.Add(50 * time.Hour)
+		x.must(Restarted{Alive: alive})
+		x.now = x.now.Add(50 * time.Hour)
+		x.must(Resume{})
+		x.settle()
+		x.advance(6*time.Minute - time.Second)
+		if h.Phase != Verifying {
+			t.Fatalf("%s: %s", h.Phase, h.Reason)
+		}
+		x.advance(time.Second)
+		if h.Phase == Verifying {
+			t.Error("its deadline never came")
+		}
+	})
+	t.Run("clock set back", func(t *testing.T) {
+		x, _ := claimed(t, nil)
+		before := x.s.clock(x.now)
+		x.must(Restarted{Alive: x.now.Add(time.Hour)})
+		if x.s.clock(x.now) != before {
+			t.Error("the clock moved")
+		}
+	})
+}

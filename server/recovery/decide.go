@@ -27,6 +27,8 @@ func Decide(s *State, in Input, now time.Time) ([]Event, error) {
 		return s.refusedAgent(v, now)
 	case ClearDebt:
 		return s.clearDebt(v)
+	case Restarted:
+		return s.restarted(v, now), nil
 	}
 	if s.over() {
 		return nil, refused("incident %s is %s: nothing in it can be changed any more", s.ID, s.Outcome)
@@ -54,6 +56,15 @@ func Decide(s *State, in Input, now time.Time) ([]Event, error) {
 		return s.handsDone(v, now)
 	}
 	return nil, invalid("unknown input %T", in)
+}
+
+// restarted freezes the clock for the time in which nobody listened: deadlines, soaks and silences go on where they stood.
+func (s *State) restarted(v Restarted, now time.Time) []Event {
+	if s.over() {
+		return nil
+	}
+	down := max(now.Sub(v.Alive), 0)
+	return []Event{&CoordinatorRestarted{Alive: now.Add(-down), Reason: fmt.Sprintf("no coordinator ran for %s; no clock of the incident did either", down.Round(time.Second))}}
 }
 
 func (s *State) decideDeclare(d Declare, now time.Time) ([]Event, error) {

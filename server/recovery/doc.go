@@ -28,7 +28,8 @@
 //     person's word where the policy wants it.
 //   - Group: hosts that protect each other, such as a pair. It limits how many are worked on, and down, at once.
 //   - Hands board: the hosts that need a person, with the reason.
-//   - Incident clock: the time that deadlines, soaks and pauses between tries run on. It stands still while the incident is paused.
+//   - Incident clock: the time that deadlines, soaks and pauses between tries run on. It stands still while the incident is paused
+//     and while no coordinator runs.
 //   - Ladder, rung: the ways into a host, best first. The last is always a person.
 //   - Last words: the newest sighting of a host that is silent now.
 //   - MTD: maximum tolerable downtime of a service.

@@ -199,6 +199,12 @@ type IncidentResumed struct {
 	Reason   string    `json:"reason"`
 }
 
+// CoordinatorRestarted gives the incident's clock back the time in which no coordinator ran.
+type CoordinatorRestarted struct {
+	Alive  time.Time `json:"alive"` // when the earlier one was last known to run
+	Reason string    `json:"reason"`
+}
+
 // IncidentAborted ends the sending for good and says what becomes of each host.
 type IncidentAborted struct {
 	Reason string      `json:"reason"`
@@ -259,39 +265,41 @@ var eventTypes = []func() Event{
 	func() Event { return &AgentRefused{} },
 	func() Event { return &IncidentPaused{} },
 	func() Event { return &IncidentResumed{} },
+	func() Event { return &CoordinatorRestarted{} },
 	func() Event { return &IncidentAborted{} },
 	func() Event { return &IncidentClosed{} },
 }
 
 // The kinds, as they stand in the journal. They never change.
 
-func (*IncidentDeclared) Kind() string { return "incident-declared" }
-func (*IncidentScoped) Kind() string   { return "incident-scoped" }
-func (*PlanProposed) Kind() string     { return "plan-proposed" }
-func (*PlanApproved) Kind() string     { return "plan-approved" }
-func (*WaveOpened) Kind() string       { return "wave-opened" }
-func (*WavePassed) Kind() string       { return "wave-passed" }
-func (*WaveHeld) Kind() string         { return "wave-held" }
-func (*WaveReleased) Kind() string     { return "wave-released" }
-func (*WaveApproved) Kind() string     { return "wave-approved" }
-func (*AttemptStarted) Kind() string   { return "attempt-started" }
-func (*AttemptEnded) Kind() string     { return "attempt-ended" }
-func (*HostProven) Kind() string       { return "host-proven" }
-func (*ProofFailed) Kind() string      { return "proof-failed" }
-func (*HostRecovered) Kind() string    { return "host-recovered" }
-func (*HostRelapsed) Kind() string     { return "host-relapsed" }
-func (*HostNeedsHands) Kind() string   { return "host-needs-hands" }
-func (*HostClaimed) Kind() string      { return "host-claimed" }
-func (*HandsFinished) Kind() string    { return "hands-finished" }
-func (*HostSkipped) Kind() string      { return "host-skipped" }
-func (*HostReturned) Kind() string     { return "host-returned" }
-func (*HoldOverridden) Kind() string   { return "hold-overridden" }
-func (*DebtCleared) Kind() string      { return "debt-cleared" }
-func (*AgentRefused) Kind() string     { return "agent-refused" }
-func (*IncidentPaused) Kind() string   { return "incident-paused" }
-func (*IncidentResumed) Kind() string  { return "incident-resumed" }
-func (*IncidentAborted) Kind() string  { return "incident-aborted" }
-func (*IncidentClosed) Kind() string   { return "incident-closed" }
+func (*IncidentDeclared) Kind() string     { return "incident-declared" }
+func (*IncidentScoped) Kind() string       { return "incident-scoped" }
+func (*PlanProposed) Kind() string         { return "plan-proposed" }
+func (*PlanApproved) Kind() string         { return "plan-approved" }
+func (*WaveOpened) Kind() string           { return "wave-opened" }
+func (*WavePassed) Kind() string           { return "wave-passed" }
+func (*WaveHeld) Kind() string             { return "wave-held" }
+func (*WaveReleased) Kind() string         { return "wave-released" }
+func (*WaveApproved) Kind() string         { return "wave-approved" }
+func (*AttemptStarted) Kind() string       { return "attempt-started" }
+func (*AttemptEnded) Kind() string         { return "attempt-ended" }
+func (*HostProven) Kind() string           { return "host-proven" }
+func (*ProofFailed) Kind() string          { return "proof-failed" }
+func (*HostRecovered) Kind() string        { return "host-recovered" }
+func (*HostRelapsed) Kind() string         { return "host-relapsed" }
+func (*HostNeedsHands) Kind() string       { return "host-needs-hands" }
+func (*HostClaimed) Kind() string          { return "host-claimed" }
+func (*HandsFinished) Kind() string        { return "hands-finished" }
+func (*HostSkipped) Kind() string          { return "host-skipped" }
+func (*HostReturned) Kind() string         { return "host-returned" }
+func (*HoldOverridden) Kind() string       { return "hold-overridden" }
+func (*DebtCleared) Kind() string          { return "debt-cleared" }
+func (*AgentRefused) Kind() string         { return "agent-refused" }
+func (*IncidentPaused) Kind() string       { return "incident-paused" }
+func (*IncidentResumed) Kind() string      { return "incident-resumed" }
+func (*CoordinatorRestarted) Kind() string { return "coordinator-restarted" }
+func (*IncidentAborted) Kind() string      { return "incident-aborted" }
+func (*IncidentClosed) Kind() string       { return "incident-closed" }
 
 var newEvent = func() map[string]func() Event {
 	m := make(map[string]func() Event, len(eventTypes))

@@ -174,6 +174,16 @@ func (s *State) wall(t time.Time) time.Time {
 	return t
 }
 
+// lose takes a time in which no coordinator ran out of the clock. While paused the clock stands still anyway.
+func (s *State) lose(from, to time.Time) {
+	if n := len(s.pauses); n > 0 && from.Before(s.pauses[n-1].to) {
+		from = s.pauses[n-1].to
+	}
+	if s.PausedAt.IsZero() && from.Before(to) {
+		s.pauses = append(s.pauses, span{from, to})
+	}
+}
+
 // endPause lets the clocks run on.
 func (s *State) endPause(at time.Time) {
 	if !s.PausedAt.IsZero() && at.After(s.PausedAt) {

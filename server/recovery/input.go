@@ -76,6 +76,10 @@ type Finished struct {
 	Resumed bool // the job was started by an earlier run of the coordinator
 }
 
+// Restarted says that the coordinator has started again with this incident open. Alive is when it was last known to run: no
+// clock of the incident may run while nobody could hear the hosts.
+type Restarted struct{ Alive time.Time }
+
 // Tick lets time act: deadlines, soaks, gates, breakers, and the start of whatever may start.
 type Tick struct{}
 
@@ -94,4 +98,5 @@ func (ClearDebt) input() {}
 func (Sighted) input()   {}
 func (Refused) input()   {}
 func (Finished) input()  {}
+func (Restarted) input() {}
 func (Tick) input()      {}

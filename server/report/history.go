@@ -105,7 +105,7 @@ func (p *history) tell(e recovery.Entry) {
 			h.overridden, h.troubled = v.Reason, true
 			h.story = append(h.story, e)
 		}
-	case *recovery.WaveOpened, *recovery.WaveApproved, *recovery.IncidentPaused, *recovery.IncidentAborted, *recovery.IncidentClosed:
+	case *recovery.WaveOpened, *recovery.WaveApproved, *recovery.IncidentPaused, *recovery.CoordinatorRestarted, *recovery.IncidentAborted, *recovery.IncidentClosed:
 	default:
 		important = false
 	}

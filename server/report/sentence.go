@@ -57,6 +57,8 @@ func ofIncident(e recovery.Entry) string {
 		return upper(by) + " paused the incident" + breaker(v.Breaker) + because(v.Reason)
 	case *recovery.IncidentResumed:
 		return upper(by) + " resumed the incident" + accepting(v.Accepted) + because(v.Reason)
+	case *recovery.CoordinatorRestarted:
+		return "The coordinator was started again" + because(v.Reason)
 	case *recovery.IncidentAborted:
 		return upper(by) + " aborted the incident" + because(v.Reason)
 	case *recovery.IncidentClosed:
