@@ -194,7 +194,7 @@ func TestNothingIsSentAfterAFailedAppend(t *testing.T) {
 		}
 		w.open()
 		w.view(func(v View) {
-			if v.State.ID != id || v.State.Approved || len(v.Entries) != 3 {
+			if v.State.ID != id || v.State.Approved || len(v.Entries) != 4 || v.Entries[3].Event.Kind() != "coordinator-restarted" {
 				t.Errorf("the journal holds %s with %d entries, approved %v", v.State.ID, len(v.Entries), v.State.Approved)
 			}
 		})
