@@ -111,7 +111,8 @@ func (r *responder) openWaves(ctx context.Context, in *pb.Incident) error {
 		if i == 0 || w.GetStatus() != "closed" || in.GetWaves()[i-1].GetStatus() != "passed" || !r.fleet.Tiers[i-1].Gate.Approval {
 			continue
 		}
-		if _, err := r.world.client.Approve(ctx, &pb.ApproveRequest{Incident: in.GetId(), Wave: w.GetWave()}); ignoreRefused(err) != nil {
+		_, err := r.world.client.Approve(ctx, &pb.ApproveRequest{Incident: in.GetId(), Wave: w.GetWave()})
+		if err = ignoreRefused(err); err != nil {
 			return err
 		}
 	}

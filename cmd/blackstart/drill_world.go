@@ -155,7 +155,9 @@ func (w *world) start(ctx context.Context, s *story) error {
 	go func() { w.served <- server.Run(ctx, w.server) }()
 	w.end = append(w.end, func() {
 		stop()
-		<-w.served
+		if err := <-w.served; err != nil {
+			w.log.Error("the coordinator ended", "error", err)
+		}
 	})
 	select {
 	case <-ready:

@@ -30,7 +30,9 @@ func TestRealHosts(t *testing.T) {
 	}
 	e.await("agents connected, bad content seen", func() bool {
 		out := e.run("incident", "declare", "bad content on every host", "-o", "json")
-		var d struct{ Incident struct{ Scope map[string]int } }
+		var d struct {
+			Incident struct{ Scope map[string]int }
+		}
 		e.decode(out, &d)
 		if d.Incident.Scope["looping"] == len(e.hosts)-1 {
 			return true
