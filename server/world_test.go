@@ -56,8 +56,8 @@ loop: {up: 10s..40s, network: 35%, park-after: 3..8}
 	estateHead = `fleet: mixed
 policy: {backoff: 20s, backoff-max: 1m, max-attempts: 12, incident-failures: 60%, same-signature: 50}
 tiers:
-  - {name: infrastructure, rto: 2h, gate: {success: 80%, max-failed: 20%, max-unreachable: 20%}}
-  - {name: applications, rto: 4h, gate: {success: 80%, max-failed: 20%, max-unreachable: 20%}}
+  - {name: infrastructure, rto: 2h, gate: {success: 80%, soak: 1s, max-failed: 20%, max-unreachable: 20%}}
+  - {name: applications, rto: 4h, gate: {success: 80%, soak: 1s, max-failed: 20%, max-unreachable: 20%}}
 services:
   - {name: directory, tier: infrastructure, up: 60%}
   - {name: web, tier: applications, needs: [directory]}

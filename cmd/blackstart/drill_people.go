@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/blackstart-recovery/blackstart/agent/lab"
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
 )
 
@@ -22,6 +23,7 @@ type responder struct {
 	teller *teller
 
 	mu     sync.Mutex
+	agents map[string]bool // hosts with an agent
 	walked map[string]bool // hosts that somebody is on the way to
 	walks  sync.WaitGroup
 }
@@ -37,8 +39,11 @@ func (r *responder) recover(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.world.clock.Real(drillLimit))
 	defer cancel()
 	defer r.walks.Wait()
-	r.walked = map[string]bool{}
-	if err := r.world.wait(ctx, listening); err != nil {
+	r.walked, r.agents = map[string]bool{}, map[string]bool{}
+	for _, h := range r.fleet.Hosts {
+		r.agents[h.Name] = h.Agent
+	}
+	if err := r.listen(ctx); err != nil {
 		return err
 	}
 	title := r.scenario.Title
@@ -51,6 +56,31 @@ func (r *responder) recover(ctx context.Context) error {
 		return err
 	}
 	return r.steer(ctx)
+}
+
+// listen waits for a while, and until every agent that can speak has been heard: what is declared earlier takes a healthy
+// server for a silent one.
+func (r *responder) listen(ctx context.Context) error {
+	if err := r.world.wait(ctx, listening); err != nil {
+		return err
+	}
+	for {
+		out, err := r.world.client.ListAgents(ctx, &pb.ListAgentsRequest{})
+		if err != nil {
+			return err
+		}
+		heard := map[string]bool{}
+		for _, a := range out.GetAgents() {
+			heard[a.GetHost()] = a.GetConnected() && a.GetGood()+a.GetBad() > 0
+		}
+		missing := slices.ContainsFunc(r.world.lab.Truth(), func(m lab.Truth) bool { return m.Up && !m.Hit && !heard[m.Host] && r.agents[m.Host] })
+		if !missing {
+			return nil
+		}
+		if err := r.world.wait(ctx, time.Minute); err != nil {
+			return err
+		}
+	}
 }
 
 // steer follows the incident and does what a responder would do.
@@ -112,7 +142,7 @@ func (r *responder) openWaves(ctx context.Context, in *pb.Incident) error {
 			continue
 		}
 		_, err := r.world.client.Approve(ctx, &pb.ApproveRequest{Incident: in.GetId(), Wave: w.GetWave()})
-		if err = ignoreRefused(err); err != nil {
+		if err := ignoreRefused(err); err != nil {
 			return err
 		}
 	}

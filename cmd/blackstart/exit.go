@@ -51,51 +51,50 @@ func end(err error) (message string, exit int) {
 	if errors.As(err, &o) {
 		return o.message, o.exit
 	}
-	err, exit = explain(err)
-	return err.Error(), exit
+	return explain(err)
 }
 
 // explain turns an error into one sentence and an exit code.
-func explain(err error) (error, int) {
+func explain(err error) (message string, exit int) {
 	var typed *usageError
 	var core *recovery.Error
 	var bad fleet.Errors
 	switch {
 	case errors.As(err, &typed), errors.As(err, &bad):
-		return err, exitUsage
+		return err.Error(), exitUsage
 	case errors.As(err, &core):
-		return err, coreExit(core.Kind)
+		return err.Error(), coreExit(core.Kind)
 	case errors.Is(err, journal.ErrLocked):
-		return err, exitRefused
+		return err.Error(), exitRefused
 	case errors.Is(err, journal.ErrNoIncident):
-		return err, exitUsage
+		return err.Error(), exitUsage
 	case errors.Is(err, context.Canceled):
-		return errInterrupted, exitFailed
+		return errInterrupted.Error(), exitFailed
 	}
 	st, ok := status.FromError(err)
 	if !ok || st.Code() == codes.Unknown {
-		return err, exitFailed
+		return err.Error(), exitFailed
 	}
 	return explainStatus(st)
 }
 
 // explainStatus tells what the coordinator, or the way to it, answered.
-func explainStatus(st *status.Status) (error, int) {
+func explainStatus(st *status.Status) (message string, exit int) {
 	switch st.Code() {
 	case codes.InvalidArgument, codes.NotFound:
-		return errors.New(st.Message()), exitUsage
+		return st.Message(), exitUsage
 	case codes.FailedPrecondition, codes.PermissionDenied, codes.Unauthenticated, codes.AlreadyExists:
-		return errors.New(st.Message()), exitRefused
+		return st.Message(), exitRefused
 	case codes.Unavailable:
-		return errors.New(noWay(st.Message())), exitFailed
+		return noWay(st.Message()), exitFailed
 	case codes.DeadlineExceeded:
-		return errors.New("the coordinator did not answer in time: try again, or look at its log"), exitFailed
+		return "the coordinator did not answer in time: try again, or look at its log", exitFailed
 	case codes.Canceled:
-		return errInterrupted, exitFailed
+		return errInterrupted.Error(), exitFailed
 	case codes.Unimplemented:
-		return errors.New("the coordinator does not know this call: it runs another version of blackstart than this one"), exitFailed
+		return "the coordinator does not know this call: it runs another version of blackstart than this one", exitFailed
 	}
-	return errors.New(st.Message()), exitFailed
+	return st.Message(), exitFailed
 }
 
 func coreExit(k recovery.ErrorKind) int {

@@ -10,8 +10,8 @@ import (
 )
 
 func newAgent(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "agent", Short: "Certificates of the agents on the servers", Example: "  blackstart agent issue --fleet fleet.yaml"}
-	c.AddCommand(newAgentIssue(o))
+	c := &cobra.Command{Use: "agent", Short: "The agents on the servers: their certificates, and who has phoned home", Example: "  blackstart agent issue --fleet fleet.yaml"}
+	c.AddCommand(newAgentIssue(o), newAgentList(o))
 	return c
 }
 

@@ -109,10 +109,10 @@ func TestBusySpeaksAfterTwoSeconds(t *testing.T) {
 			c := &cobra.Command{}
 			c.SetErr(&said)
 			done := (&options{output: tc.output}).busy(c, "reading a large file")
-			time.Sleep(tc.work) // the bubble's clock
+			time.Sleep(tc.work) //nolint:forbidigo // the bubble's clock: no time passes
 			synctest.Wait()
 			done()
-			time.Sleep(time.Minute)
+			time.Sleep(time.Minute) //nolint:forbidigo // the same
 			synctest.Wait()
 			if said.String() != tc.says {
 				t.Errorf("-o %s after %s: %q, not %q", tc.output, tc.work, said.String(), tc.says)

@@ -40,6 +40,7 @@ func newRoot() *cobra.Command {
 
 The way through an incident, each step in a few words:
   blackstart serve --fleet fleet.yaml        let agents phone home; nothing is sent yet
+  blackstart agent list                      who has phoned home, and with what
   blackstart incident declare "what it is"   classify the hosts, propose a plan
   blackstart incident plan                   read it
   blackstart incident approve --plan DIGEST  let the first wave begin

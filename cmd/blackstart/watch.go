@@ -35,6 +35,8 @@ With -o json it prints one object a line. NO_COLOR leaves out bold type.`,
 			defer hangUp()
 			w := o.newWatcher(c, client)
 			w.incident, w.untilHeld = arg(args, 0), untilHeld
+			w.ready = o.busy(c, "waiting for the coordinator at "+o.coordinator)
+			defer w.ready()
 			return o.reached(w.follow(c.Context()))
 		},
 	}
@@ -47,6 +49,7 @@ type watcher struct {
 	open      func(context.Context, *pb.WatchRequest) (recv func() (*pb.WatchResponse, error), err error)
 	show      func(*pb.WatchResponse)
 	notice    func(string)
+	ready     func() // the coordinator has answered
 	incident  string
 	untilHeld bool
 
@@ -132,6 +135,7 @@ func (w *watcher) stream(ctx context.Context) (ended bool, err error) {
 		}
 		in := u.GetIncident()
 		w.heard, w.lost, w.incident, w.after = true, 0, in.GetId(), in.GetSeq()
+		w.ready()
 		w.show(u)
 		switch {
 		case in.GetClosedAt() != nil && in.GetStatus() == recovery.OutcomeClosed:

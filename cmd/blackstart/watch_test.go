@@ -76,7 +76,7 @@ func TestWatchOutlivesCoordinators(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &streams{answers: tc.answers}
 				notices := 0
-				w := &watcher{open: s.open, show: func(*pb.WatchResponse) {}, notice: func(string) { notices++ }}
+				w := &watcher{open: s.open, show: func(*pb.WatchResponse) {}, notice: func(string) { notices++ }, ready: func() {}}
 				message, exit := end(w.follow(t.Context()))
 				if exit != tc.exit || !strings.Contains(message, tc.message) {
 					t.Errorf("exit %d, %q; want %d, %q", exit, message, tc.exit, tc.message)
@@ -96,7 +96,7 @@ func TestWatchOutlivesCoordinators(t *testing.T) {
 func TestWatchGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &streams{answers: [][]any{{news(3, "running")}}}
-		w := &watcher{open: s.open, show: func(*pb.WatchResponse) {}, notice: func(string) {}}
+		w := &watcher{open: s.open, show: func(*pb.WatchResponse) {}, notice: func(string) {}, ready: func() {}}
 		began := time.Now()
 		message, exit := end(w.follow(t.Context()))
 		if exit != exitFailed || !strings.Contains(message, "did not come back") || len(s.asked) != 1+mostReconnects {
@@ -115,7 +115,7 @@ func TestWatchIsInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &streams{answers: [][]any{{news(3, "running")}}}
 		ctx, cancel := context.WithCancel(t.Context())
-		w := &watcher{open: s.open, show: func(*pb.WatchResponse) {}, notice: func(string) { cancel() }}
+		w := &watcher{open: s.open, show: func(*pb.WatchResponse) {}, notice: func(string) { cancel() }, ready: func() {}}
 		if err := w.follow(ctx); !errors.Is(err, errInterrupted) {
 			t.Errorf("it ended with %v", err)
 		}
@@ -126,7 +126,7 @@ func TestWatchUntilHeld(t *testing.T) {
 	held := news(4, "running")
 	held.Incident.Waves = []*pb.Wave{{Wave: 1, Status: "passed"}, {Wave: 2, Status: "held", Reason: "5 failed"}}
 	s := &streams{answers: [][]any{{news(3, "running"), held, news(9, "closed")}}}
-	w := &watcher{open: s.open, show: func(*pb.WatchResponse) {}, notice: func(string) {}, untilHeld: true}
+	w := &watcher{open: s.open, show: func(*pb.WatchResponse) {}, notice: func(string) {}, ready: func() {}, untilHeld: true}
 	if message, exit := end(w.follow(t.Context())); exit != exitHeld || message != "wave 2 is held: 5 failed" {
 		t.Errorf("exit %d, %q", exit, message)
 	}

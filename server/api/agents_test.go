@@ -85,7 +85,7 @@ func TestFactsAreCleanedAndBounded(t *testing.T) {
 		if !v.Connected {
 			return false
 		}
-		if len(v.Content) != 1 || v.Content[0].Bad != 0 || v.Content[0].Good != 0 || !strings.HasPrefix(v.Content[0].Detail, "]0;xabzzz") || len(v.Content[0].Detail) > 210 {
+		if len(v.Content) != 1 || v.Content[0].Bad != 0 || v.Content[0].Good != 0 || !strings.HasPrefix(v.Content[0].Detail, "abzzz") || len(v.Content[0].Detail) > 210 {
 			t.Errorf("content: %+v", v.Content)
 		}
 		if len(v.Health) != maxFacts+1 || v.Health[maxFacts].OK {

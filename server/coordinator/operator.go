@@ -121,6 +121,21 @@ func (c *Coordinator) View(ctx context.Context, incident string, f func(View)) e
 	})
 }
 
+// Roll returns the last that was heard of each host of the fleet file, in its order, incident or not. A host that was never
+// heard of has only its name.
+func (c *Coordinator) Roll(ctx context.Context) ([]recovery.Sighting, error) {
+	roll := make([]recovery.Sighting, 0, len(c.cfg.Fleet.Hosts))
+	err := c.call(ctx, func() error {
+		for i := range c.cfg.Fleet.Hosts {
+			v := c.seen[c.cfg.Fleet.Hosts[i].Name]
+			v.Host = c.cfg.Fleet.Hosts[i].Name
+			roll = append(roll, v)
+		}
+		return nil
+	})
+	return roll, err
+}
+
 // Incidents lets f read every incident, oldest first.
 func (c *Coordinator) Incidents(ctx context.Context, f func(View)) error {
 	return c.call(ctx, func() error {

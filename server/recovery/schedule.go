@@ -81,7 +81,7 @@ func (q *queue) next(sv *survey) *HostState {
 
 // leaseSlack is what the lease of an attempt allows beyond twice its timeout. The remedy's own timeouts end every attempt long
 // before; the lease only keeps a host from being lost when they do not.
-const leaseSlack = 30 * time.Minute
+const leaseSlack = time.Hour
 
 // start makes the intent to act and books it in the survey.
 func (s *State) start(h *HostState, sv *survey, now time.Time) Event {

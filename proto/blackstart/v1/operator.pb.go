@@ -1576,6 +1576,214 @@ func (x *ClearDebtResponse) GetHost() *Host {
 	return nil
 }
 
+type ListAgentsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAgentsRequest) Reset() {
+	*x = ListAgentsRequest{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAgentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAgentsRequest) ProtoMessage() {}
+
+func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
+func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{28}
+}
+
+type ListAgentsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agents        []*Agent               `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAgentsResponse) Reset() {
+	*x = ListAgentsResponse{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAgentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAgentsResponse) ProtoMessage() {}
+
+func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
+func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListAgentsResponse) GetAgents() []*Agent {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+// Agent is the last that was heard of a host of the fleet file. One that was never heard of has only its name.
+type Agent struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Host      string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Connected bool                   `protobuf:"varint,2,opt,name=connected,proto3" json:"connected,omitempty"`
+	LastSeen  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
+	BootId    string                 `protobuf:"bytes,4,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	BootMode  string                 `protobuf:"bytes,5,opt,name=boot_mode,json=bootMode,proto3" json:"boot_mode,omitempty"`
+	// Different boots since it was first heard of.
+	Boots        int32  `protobuf:"varint,6,opt,name=boots,proto3" json:"boots,omitempty"`
+	AgentVersion string `protobuf:"bytes,7,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
+	EdrVersion   string `protobuf:"bytes,8,opt,name=edr_version,json=edrVersion,proto3" json:"edr_version,omitempty"`
+	// Files that the probes of all playbooks meant for the host found.
+	Bad  int32 `protobuf:"varint,9,opt,name=bad,proto3" json:"bad,omitempty"`
+	Good int32 `protobuf:"varint,10,opt,name=good,proto3" json:"good,omitempty"`
+	// The first health check that fails.
+	Unwell        string `protobuf:"bytes,11,opt,name=unwell,proto3" json:"unwell,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Agent) Reset() {
+	*x = Agent{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Agent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Agent) ProtoMessage() {}
+
+func (x *Agent) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Agent.ProtoReflect.Descriptor instead.
+func (*Agent) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Agent) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Agent) GetConnected() bool {
+	if x != nil {
+		return x.Connected
+	}
+	return false
+}
+
+func (x *Agent) GetLastSeen() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSeen
+	}
+	return nil
+}
+
+func (x *Agent) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *Agent) GetBootMode() string {
+	if x != nil {
+		return x.BootMode
+	}
+	return ""
+}
+
+func (x *Agent) GetBoots() int32 {
+	if x != nil {
+		return x.Boots
+	}
+	return 0
+}
+
+func (x *Agent) GetAgentVersion() string {
+	if x != nil {
+		return x.AgentVersion
+	}
+	return ""
+}
+
+func (x *Agent) GetEdrVersion() string {
+	if x != nil {
+		return x.EdrVersion
+	}
+	return ""
+}
+
+func (x *Agent) GetBad() int32 {
+	if x != nil {
+		return x.Bad
+	}
+	return 0
+}
+
+func (x *Agent) GetGood() int32 {
+	if x != nil {
+		return x.Good
+	}
+	return 0
+}
+
+func (x *Agent) GetUnwell() string {
+	if x != nil {
+		return x.Unwell
+	}
+	return ""
+}
+
 type ListIncidentsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1584,7 +1792,7 @@ type ListIncidentsRequest struct {
 
 func (x *ListIncidentsRequest) Reset() {
 	*x = ListIncidentsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[28]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +1804,7 @@ func (x *ListIncidentsRequest) String() string {
 func (*ListIncidentsRequest) ProtoMessage() {}
 
 func (x *ListIncidentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[28]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +1817,7 @@ func (x *ListIncidentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListIncidentsRequest.ProtoReflect.Descriptor instead.
 func (*ListIncidentsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{28}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{31}
 }
 
 type ListIncidentsResponse struct {
@@ -1621,7 +1829,7 @@ type ListIncidentsResponse struct {
 
 func (x *ListIncidentsResponse) Reset() {
 	*x = ListIncidentsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[29]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1841,7 @@ func (x *ListIncidentsResponse) String() string {
 func (*ListIncidentsResponse) ProtoMessage() {}
 
 func (x *ListIncidentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[29]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1854,7 @@ func (x *ListIncidentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListIncidentsResponse.ProtoReflect.Descriptor instead.
 func (*ListIncidentsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{29}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListIncidentsResponse) GetIncidents() []*Incident {
@@ -1665,7 +1873,7 @@ type ShowIncidentRequest struct {
 
 func (x *ShowIncidentRequest) Reset() {
 	*x = ShowIncidentRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[30]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1885,7 @@ func (x *ShowIncidentRequest) String() string {
 func (*ShowIncidentRequest) ProtoMessage() {}
 
 func (x *ShowIncidentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[30]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1898,7 @@ func (x *ShowIncidentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowIncidentRequest.ProtoReflect.Descriptor instead.
 func (*ShowIncidentRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{30}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ShowIncidentRequest) GetIncident() string {
@@ -1709,7 +1917,7 @@ type ShowIncidentResponse struct {
 
 func (x *ShowIncidentResponse) Reset() {
 	*x = ShowIncidentResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[31]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1721,7 +1929,7 @@ func (x *ShowIncidentResponse) String() string {
 func (*ShowIncidentResponse) ProtoMessage() {}
 
 func (x *ShowIncidentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[31]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1734,7 +1942,7 @@ func (x *ShowIncidentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowIncidentResponse.ProtoReflect.Descriptor instead.
 func (*ShowIncidentResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{31}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ShowIncidentResponse) GetIncident() *Incident {
@@ -1757,7 +1965,7 @@ type ListHostsRequest struct {
 
 func (x *ListHostsRequest) Reset() {
 	*x = ListHostsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[32]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1977,7 @@ func (x *ListHostsRequest) String() string {
 func (*ListHostsRequest) ProtoMessage() {}
 
 func (x *ListHostsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[32]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1990,7 @@ func (x *ListHostsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHostsRequest.ProtoReflect.Descriptor instead.
 func (*ListHostsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{32}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListHostsRequest) GetIncident() string {
@@ -1815,7 +2023,7 @@ type ListHostsResponse struct {
 
 func (x *ListHostsResponse) Reset() {
 	*x = ListHostsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[33]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +2035,7 @@ func (x *ListHostsResponse) String() string {
 func (*ListHostsResponse) ProtoMessage() {}
 
 func (x *ListHostsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[33]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +2048,7 @@ func (x *ListHostsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHostsResponse.ProtoReflect.Descriptor instead.
 func (*ListHostsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{33}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListHostsResponse) GetHosts() []*Host {
@@ -1860,7 +2068,7 @@ type ShowHostRequest struct {
 
 func (x *ShowHostRequest) Reset() {
 	*x = ShowHostRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[34]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +2080,7 @@ func (x *ShowHostRequest) String() string {
 func (*ShowHostRequest) ProtoMessage() {}
 
 func (x *ShowHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[34]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +2093,7 @@ func (x *ShowHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowHostRequest.ProtoReflect.Descriptor instead.
 func (*ShowHostRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{34}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ShowHostRequest) GetIncident() string {
@@ -1912,7 +2120,7 @@ type ShowHostResponse struct {
 
 func (x *ShowHostResponse) Reset() {
 	*x = ShowHostResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[35]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2132,7 @@ func (x *ShowHostResponse) String() string {
 func (*ShowHostResponse) ProtoMessage() {}
 
 func (x *ShowHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[35]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2145,7 @@ func (x *ShowHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowHostResponse.ProtoReflect.Descriptor instead.
 func (*ShowHostResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{35}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ShowHostResponse) GetHost() *Host {
@@ -1965,7 +2173,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[36]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2185,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[36]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2198,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{36}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WatchRequest) GetIncident() string {
@@ -2017,7 +2225,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[37]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2237,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[37]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2250,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{37}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *WatchResponse) GetIncident() *Incident {
@@ -2069,7 +2277,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[38]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2289,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[38]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2302,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{38}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReportRequest) GetIncident() string {
@@ -2120,7 +2328,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[39]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2340,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[39]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2353,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{39}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReportResponse) GetBody() []byte {
@@ -2185,7 +2393,7 @@ type Incident struct {
 
 func (x *Incident) Reset() {
 	*x = Incident{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[40]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2405,7 @@ func (x *Incident) String() string {
 func (*Incident) ProtoMessage() {}
 
 func (x *Incident) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[40]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2418,7 @@ func (x *Incident) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Incident.ProtoReflect.Descriptor instead.
 func (*Incident) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{40}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Incident) GetId() string {
@@ -2365,7 +2573,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[41]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2585,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[41]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2598,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{41}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Service) GetName() string {
@@ -2482,7 +2690,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[42]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2494,7 +2702,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[42]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2507,7 +2715,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{42}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Wave) GetWave() int32 {
@@ -2595,7 +2803,7 @@ type Counts struct {
 
 func (x *Counts) Reset() {
 	*x = Counts{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[43]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +2815,7 @@ func (x *Counts) String() string {
 func (*Counts) ProtoMessage() {}
 
 func (x *Counts) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[43]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +2828,7 @@ func (x *Counts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counts.ProtoReflect.Descriptor instead.
 func (*Counts) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{43}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Counts) GetWaiting() int32 {
@@ -2685,7 +2893,7 @@ type Forecast struct {
 
 func (x *Forecast) Reset() {
 	*x = Forecast{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[44]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2697,7 +2905,7 @@ func (x *Forecast) String() string {
 func (*Forecast) ProtoMessage() {}
 
 func (x *Forecast) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[44]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2710,7 +2918,7 @@ func (x *Forecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
 func (*Forecast) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{44}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Forecast) GetHostsPerHour() float64 {
@@ -2770,7 +2978,7 @@ type Host struct {
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[45]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +2990,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[45]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +3003,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{45}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Host) GetName() string {
@@ -2950,7 +3158,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[46]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2962,7 +3170,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[46]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2975,7 +3183,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{46}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Attempt) GetId() string {
@@ -3069,7 +3277,7 @@ type Debt struct {
 
 func (x *Debt) Reset() {
 	*x = Debt{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[47]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3081,7 +3289,7 @@ func (x *Debt) String() string {
 func (*Debt) ProtoMessage() {}
 
 func (x *Debt) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[47]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3094,7 +3302,7 @@ func (x *Debt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Debt.ProtoReflect.Descriptor instead.
 func (*Debt) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{47}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Debt) GetId() string {
@@ -3154,7 +3362,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[48]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3166,7 +3374,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[48]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3179,7 +3387,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{48}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Entry) GetSeq() uint64 {
@@ -3317,7 +3525,24 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x04debt\x18\x03 \x01(\tR\x04debt\x12\x12\n" +
 	"\x04note\x18\x04 \x01(\tR\x04note\"<\n" +
 	"\x11ClearDebtResponse\x12'\n" +
-	"\x04host\x18\x01 \x01(\v2\x13.blackstart.v1.HostR\x04host\"\x16\n" +
+	"\x04host\x18\x01 \x01(\v2\x13.blackstart.v1.HostR\x04host\"\x13\n" +
+	"\x11ListAgentsRequest\"B\n" +
+	"\x12ListAgentsResponse\x12,\n" +
+	"\x06agents\x18\x01 \x03(\v2\x14.blackstart.v1.AgentR\x06agents\"\xc2\x02\n" +
+	"\x05Agent\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1c\n" +
+	"\tconnected\x18\x02 \x01(\bR\tconnected\x127\n" +
+	"\tlast_seen\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen\x12\x17\n" +
+	"\aboot_id\x18\x04 \x01(\tR\x06bootId\x12\x1b\n" +
+	"\tboot_mode\x18\x05 \x01(\tR\bbootMode\x12\x14\n" +
+	"\x05boots\x18\x06 \x01(\x05R\x05boots\x12#\n" +
+	"\ragent_version\x18\a \x01(\tR\fagentVersion\x12\x1f\n" +
+	"\vedr_version\x18\b \x01(\tR\n" +
+	"edrVersion\x12\x10\n" +
+	"\x03bad\x18\t \x01(\x05R\x03bad\x12\x12\n" +
+	"\x04good\x18\n" +
+	" \x01(\x05R\x04good\x12\x16\n" +
+	"\x06unwell\x18\v \x01(\tR\x06unwell\"\x16\n" +
 	"\x14ListIncidentsRequest\"N\n" +
 	"\x15ListIncidentsResponse\x125\n" +
 	"\tincidents\x18\x01 \x03(\v2\x17.blackstart.v1.IncidentR\tincidents\"1\n" +
@@ -3470,7 +3695,7 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\fReportFormat\x12\x1d\n" +
 	"\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16REPORT_FORMAT_MARKDOWN\x10\x01\x12\x16\n" +
-	"\x12REPORT_FORMAT_JSON\x10\x022\x8e\v\n" +
+	"\x12REPORT_FORMAT_JSON\x10\x022\xe1\v\n" +
 	"\x0fOperatorService\x12H\n" +
 	"\aDeclare\x12\x1d.blackstart.v1.DeclareRequest\x1a\x1e.blackstart.v1.DeclareResponse\x12?\n" +
 	"\x04Plan\x12\x1a.blackstart.v1.PlanRequest\x1a\x1b.blackstart.v1.PlanResponse\x12H\n" +
@@ -3484,7 +3709,9 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\bOverride\x12\x1e.blackstart.v1.OverrideRequest\x1a\x1f.blackstart.v1.OverrideResponse\x12B\n" +
 	"\x05Claim\x12\x1b.blackstart.v1.ClaimRequest\x1a\x1c.blackstart.v1.ClaimResponse\x12N\n" +
 	"\tHandsDone\x12\x1f.blackstart.v1.HandsDoneRequest\x1a .blackstart.v1.HandsDoneResponse\x12N\n" +
-	"\tClearDebt\x12\x1f.blackstart.v1.ClearDebtRequest\x1a .blackstart.v1.ClearDebtResponse\x12Z\n" +
+	"\tClearDebt\x12\x1f.blackstart.v1.ClearDebtRequest\x1a .blackstart.v1.ClearDebtResponse\x12Q\n" +
+	"\n" +
+	"ListAgents\x12 .blackstart.v1.ListAgentsRequest\x1a!.blackstart.v1.ListAgentsResponse\x12Z\n" +
 	"\rListIncidents\x12#.blackstart.v1.ListIncidentsRequest\x1a$.blackstart.v1.ListIncidentsResponse\x12W\n" +
 	"\fShowIncident\x12\".blackstart.v1.ShowIncidentRequest\x1a#.blackstart.v1.ShowIncidentResponse\x12N\n" +
 	"\tListHosts\x12\x1f.blackstart.v1.ListHostsRequest\x1a .blackstart.v1.ListHostsResponse\x12K\n" +
@@ -3505,7 +3732,7 @@ func file_blackstart_v1_operator_proto_rawDescGZIP() []byte {
 }
 
 var file_blackstart_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_blackstart_v1_operator_proto_goTypes = []any{
 	(ReportFormat)(0),             // 0: blackstart.v1.ReportFormat
 	(*DeclareRequest)(nil),        // 1: blackstart.v1.DeclareRequest
@@ -3536,126 +3763,133 @@ var file_blackstart_v1_operator_proto_goTypes = []any{
 	(*HandsDoneResponse)(nil),     // 26: blackstart.v1.HandsDoneResponse
 	(*ClearDebtRequest)(nil),      // 27: blackstart.v1.ClearDebtRequest
 	(*ClearDebtResponse)(nil),     // 28: blackstart.v1.ClearDebtResponse
-	(*ListIncidentsRequest)(nil),  // 29: blackstart.v1.ListIncidentsRequest
-	(*ListIncidentsResponse)(nil), // 30: blackstart.v1.ListIncidentsResponse
-	(*ShowIncidentRequest)(nil),   // 31: blackstart.v1.ShowIncidentRequest
-	(*ShowIncidentResponse)(nil),  // 32: blackstart.v1.ShowIncidentResponse
-	(*ListHostsRequest)(nil),      // 33: blackstart.v1.ListHostsRequest
-	(*ListHostsResponse)(nil),     // 34: blackstart.v1.ListHostsResponse
-	(*ShowHostRequest)(nil),       // 35: blackstart.v1.ShowHostRequest
-	(*ShowHostResponse)(nil),      // 36: blackstart.v1.ShowHostResponse
-	(*WatchRequest)(nil),          // 37: blackstart.v1.WatchRequest
-	(*WatchResponse)(nil),         // 38: blackstart.v1.WatchResponse
-	(*ReportRequest)(nil),         // 39: blackstart.v1.ReportRequest
-	(*ReportResponse)(nil),        // 40: blackstart.v1.ReportResponse
-	(*Incident)(nil),              // 41: blackstart.v1.Incident
-	(*Service)(nil),               // 42: blackstart.v1.Service
-	(*Wave)(nil),                  // 43: blackstart.v1.Wave
-	(*Counts)(nil),                // 44: blackstart.v1.Counts
-	(*Forecast)(nil),              // 45: blackstart.v1.Forecast
-	(*Host)(nil),                  // 46: blackstart.v1.Host
-	(*Attempt)(nil),               // 47: blackstart.v1.Attempt
-	(*Debt)(nil),                  // 48: blackstart.v1.Debt
-	(*Entry)(nil),                 // 49: blackstart.v1.Entry
-	nil,                           // 50: blackstart.v1.Incident.ScopeEntry
-	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 52: google.protobuf.Duration
+	(*ListAgentsRequest)(nil),     // 29: blackstart.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),    // 30: blackstart.v1.ListAgentsResponse
+	(*Agent)(nil),                 // 31: blackstart.v1.Agent
+	(*ListIncidentsRequest)(nil),  // 32: blackstart.v1.ListIncidentsRequest
+	(*ListIncidentsResponse)(nil), // 33: blackstart.v1.ListIncidentsResponse
+	(*ShowIncidentRequest)(nil),   // 34: blackstart.v1.ShowIncidentRequest
+	(*ShowIncidentResponse)(nil),  // 35: blackstart.v1.ShowIncidentResponse
+	(*ListHostsRequest)(nil),      // 36: blackstart.v1.ListHostsRequest
+	(*ListHostsResponse)(nil),     // 37: blackstart.v1.ListHostsResponse
+	(*ShowHostRequest)(nil),       // 38: blackstart.v1.ShowHostRequest
+	(*ShowHostResponse)(nil),      // 39: blackstart.v1.ShowHostResponse
+	(*WatchRequest)(nil),          // 40: blackstart.v1.WatchRequest
+	(*WatchResponse)(nil),         // 41: blackstart.v1.WatchResponse
+	(*ReportRequest)(nil),         // 42: blackstart.v1.ReportRequest
+	(*ReportResponse)(nil),        // 43: blackstart.v1.ReportResponse
+	(*Incident)(nil),              // 44: blackstart.v1.Incident
+	(*Service)(nil),               // 45: blackstart.v1.Service
+	(*Wave)(nil),                  // 46: blackstart.v1.Wave
+	(*Counts)(nil),                // 47: blackstart.v1.Counts
+	(*Forecast)(nil),              // 48: blackstart.v1.Forecast
+	(*Host)(nil),                  // 49: blackstart.v1.Host
+	(*Attempt)(nil),               // 50: blackstart.v1.Attempt
+	(*Debt)(nil),                  // 51: blackstart.v1.Debt
+	(*Entry)(nil),                 // 52: blackstart.v1.Entry
+	nil,                           // 53: blackstart.v1.Incident.ScopeEntry
+	(*timestamppb.Timestamp)(nil), // 54: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 55: google.protobuf.Duration
 }
 var file_blackstart_v1_operator_proto_depIdxs = []int32{
-	51, // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
-	41, // 1: blackstart.v1.DeclareResponse.incident:type_name -> blackstart.v1.Incident
+	54, // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
+	44, // 1: blackstart.v1.DeclareResponse.incident:type_name -> blackstart.v1.Incident
 	5,  // 2: blackstart.v1.PlanResponse.waves:type_name -> blackstart.v1.PlannedWave
 	6,  // 3: blackstart.v1.PlanResponse.excluded:type_name -> blackstart.v1.PlannedHost
 	6,  // 4: blackstart.v1.PlannedWave.hosts:type_name -> blackstart.v1.PlannedHost
-	41, // 5: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
-	41, // 6: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
-	41, // 7: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
-	41, // 8: blackstart.v1.AbortResponse.incident:type_name -> blackstart.v1.Incident
-	41, // 9: blackstart.v1.CloseResponse.incident:type_name -> blackstart.v1.Incident
-	46, // 10: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
-	46, // 11: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
-	41, // 12: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
-	52, // 13: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
-	46, // 14: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
-	52, // 15: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
-	46, // 16: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
-	46, // 17: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
-	41, // 18: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
-	41, // 19: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
-	46, // 20: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
-	46, // 21: blackstart.v1.ShowHostResponse.host:type_name -> blackstart.v1.Host
-	49, // 22: blackstart.v1.ShowHostResponse.story:type_name -> blackstart.v1.Entry
-	41, // 23: blackstart.v1.WatchResponse.incident:type_name -> blackstart.v1.Incident
-	49, // 24: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
-	0,  // 25: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
-	51, // 26: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
-	51, // 27: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
-	51, // 28: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
-	43, // 29: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
-	44, // 30: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
-	45, // 31: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
-	51, // 32: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
-	42, // 33: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
-	50, // 34: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
-	51, // 35: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
-	51, // 36: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
-	44, // 37: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
-	51, // 38: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
-	51, // 39: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
-	51, // 40: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
-	51, // 41: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
-	47, // 42: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
-	48, // 43: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
-	51, // 44: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
-	51, // 45: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
-	51, // 46: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	51, // 47: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	51, // 48: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
-	51, // 49: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
-	51, // 50: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
-	1,  // 51: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
-	3,  // 52: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
-	7,  // 53: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
-	9,  // 54: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
-	11, // 55: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
-	13, // 56: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
-	15, // 57: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
-	17, // 58: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
-	19, // 59: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
-	21, // 60: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
-	23, // 61: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
-	25, // 62: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
-	27, // 63: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
-	29, // 64: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
-	31, // 65: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
-	33, // 66: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
-	35, // 67: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
-	37, // 68: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
-	39, // 69: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
-	2,  // 70: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
-	4,  // 71: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
-	8,  // 72: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
-	10, // 73: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
-	12, // 74: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
-	14, // 75: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
-	16, // 76: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
-	18, // 77: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
-	20, // 78: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
-	22, // 79: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
-	24, // 80: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
-	26, // 81: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
-	28, // 82: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
-	30, // 83: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
-	32, // 84: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
-	34, // 85: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
-	36, // 86: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
-	38, // 87: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
-	40, // 88: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
-	70, // [70:89] is the sub-list for method output_type
-	51, // [51:70] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	44, // 5: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
+	44, // 6: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
+	44, // 7: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
+	44, // 8: blackstart.v1.AbortResponse.incident:type_name -> blackstart.v1.Incident
+	44, // 9: blackstart.v1.CloseResponse.incident:type_name -> blackstart.v1.Incident
+	49, // 10: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
+	49, // 11: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
+	44, // 12: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
+	55, // 13: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
+	49, // 14: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
+	55, // 15: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
+	49, // 16: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
+	49, // 17: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
+	31, // 18: blackstart.v1.ListAgentsResponse.agents:type_name -> blackstart.v1.Agent
+	54, // 19: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
+	44, // 20: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
+	44, // 21: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
+	49, // 22: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
+	49, // 23: blackstart.v1.ShowHostResponse.host:type_name -> blackstart.v1.Host
+	52, // 24: blackstart.v1.ShowHostResponse.story:type_name -> blackstart.v1.Entry
+	44, // 25: blackstart.v1.WatchResponse.incident:type_name -> blackstart.v1.Incident
+	52, // 26: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
+	0,  // 27: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
+	54, // 28: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
+	54, // 29: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
+	54, // 30: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
+	46, // 31: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
+	47, // 32: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
+	48, // 33: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
+	54, // 34: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
+	45, // 35: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
+	53, // 36: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
+	54, // 37: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
+	54, // 38: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
+	47, // 39: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
+	54, // 40: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
+	54, // 41: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
+	54, // 42: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
+	54, // 43: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
+	50, // 44: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
+	51, // 45: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
+	54, // 46: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	54, // 47: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
+	54, // 48: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	54, // 49: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	54, // 50: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
+	54, // 51: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
+	54, // 52: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
+	1,  // 53: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
+	3,  // 54: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
+	7,  // 55: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
+	9,  // 56: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
+	11, // 57: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
+	13, // 58: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
+	15, // 59: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
+	17, // 60: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
+	19, // 61: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
+	21, // 62: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
+	23, // 63: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
+	25, // 64: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
+	27, // 65: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
+	29, // 66: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
+	32, // 67: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
+	34, // 68: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
+	36, // 69: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
+	38, // 70: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
+	40, // 71: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
+	42, // 72: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
+	2,  // 73: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
+	4,  // 74: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
+	8,  // 75: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
+	10, // 76: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
+	12, // 77: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
+	14, // 78: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
+	16, // 79: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
+	18, // 80: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
+	20, // 81: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
+	22, // 82: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
+	24, // 83: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
+	26, // 84: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
+	28, // 85: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
+	30, // 86: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
+	33, // 87: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
+	35, // 88: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
+	37, // 89: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
+	39, // 90: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
+	41, // 91: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
+	43, // 92: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
+	73, // [73:93] is the sub-list for method output_type
+	53, // [53:73] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_blackstart_v1_operator_proto_init() }
@@ -3669,7 +3903,7 @@ func file_blackstart_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_blackstart_v1_operator_proto_rawDesc), len(file_blackstart_v1_operator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   50,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

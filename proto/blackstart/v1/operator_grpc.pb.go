@@ -32,6 +32,7 @@ const (
 	OperatorService_Claim_FullMethodName         = "/blackstart.v1.OperatorService/Claim"
 	OperatorService_HandsDone_FullMethodName     = "/blackstart.v1.OperatorService/HandsDone"
 	OperatorService_ClearDebt_FullMethodName     = "/blackstart.v1.OperatorService/ClearDebt"
+	OperatorService_ListAgents_FullMethodName    = "/blackstart.v1.OperatorService/ListAgents"
 	OperatorService_ListIncidents_FullMethodName = "/blackstart.v1.OperatorService/ListIncidents"
 	OperatorService_ShowIncident_FullMethodName  = "/blackstart.v1.OperatorService/ShowIncident"
 	OperatorService_ListHosts_FullMethodName     = "/blackstart.v1.OperatorService/ListHosts"
@@ -59,6 +60,8 @@ type OperatorServiceClient interface {
 	Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (*ClaimResponse, error)
 	HandsDone(ctx context.Context, in *HandsDoneRequest, opts ...grpc.CallOption) (*HandsDoneResponse, error)
 	ClearDebt(ctx context.Context, in *ClearDebtRequest, opts ...grpc.CallOption) (*ClearDebtResponse, error)
+	// ListAgents tells what was heard of every host of the fleet file, incident or not.
+	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
 	ListIncidents(ctx context.Context, in *ListIncidentsRequest, opts ...grpc.CallOption) (*ListIncidentsResponse, error)
 	ShowIncident(ctx context.Context, in *ShowIncidentRequest, opts ...grpc.CallOption) (*ShowIncidentResponse, error)
 	ListHosts(ctx context.Context, in *ListHostsRequest, opts ...grpc.CallOption) (*ListHostsResponse, error)
@@ -207,6 +210,16 @@ func (c *operatorServiceClient) ClearDebt(ctx context.Context, in *ClearDebtRequ
 	return out, nil
 }
 
+func (c *operatorServiceClient) ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAgentsResponse)
+	err := c.cc.Invoke(ctx, OperatorService_ListAgents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *operatorServiceClient) ListIncidents(ctx context.Context, in *ListIncidentsRequest, opts ...grpc.CallOption) (*ListIncidentsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListIncidentsResponse)
@@ -295,6 +308,8 @@ type OperatorServiceServer interface {
 	Claim(context.Context, *ClaimRequest) (*ClaimResponse, error)
 	HandsDone(context.Context, *HandsDoneRequest) (*HandsDoneResponse, error)
 	ClearDebt(context.Context, *ClearDebtRequest) (*ClearDebtResponse, error)
+	// ListAgents tells what was heard of every host of the fleet file, incident or not.
+	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
 	ListIncidents(context.Context, *ListIncidentsRequest) (*ListIncidentsResponse, error)
 	ShowIncident(context.Context, *ShowIncidentRequest) (*ShowIncidentResponse, error)
 	ListHosts(context.Context, *ListHostsRequest) (*ListHostsResponse, error)
@@ -351,6 +366,9 @@ func (UnimplementedOperatorServiceServer) HandsDone(context.Context, *HandsDoneR
 }
 func (UnimplementedOperatorServiceServer) ClearDebt(context.Context, *ClearDebtRequest) (*ClearDebtResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ClearDebt not implemented")
+}
+func (UnimplementedOperatorServiceServer) ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAgents not implemented")
 }
 func (UnimplementedOperatorServiceServer) ListIncidents(context.Context, *ListIncidentsRequest) (*ListIncidentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListIncidents not implemented")
@@ -625,6 +643,24 @@ func _OperatorService_ClearDebt_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_ListAgents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAgentsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).ListAgents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_ListAgents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).ListAgents(ctx, req.(*ListAgentsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _OperatorService_ListIncidents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListIncidentsRequest)
 	if err := dec(in); err != nil {
@@ -784,6 +820,10 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ClearDebt",
 			Handler:    _OperatorService_ClearDebt_Handler,
+		},
+		{
+			MethodName: "ListAgents",
+			Handler:    _OperatorService_ListAgents_Handler,
 		},
 		{
 			MethodName: "ListIncidents",
