@@ -42,8 +42,9 @@ test: ## Run everything: unit, race, lint, generate-check and e2e, with what the
 deps: ## Install what the tests with real components need (Debian, root)
 	@sh tools/install-test-deps.sh
 
-unit: ## Run the quick tests: no root, no network
+unit: ## Run the quick tests: no root, no network; names what it leaves out
 	$(GO) test ./...
+	@echo "left out here (make e2e runs them):" $$(grep -rlE '^//go:build .*\be2e\b' --include='*_test.go' --exclude-dir=.bin --exclude-dir=.git . | xargs -r grep -hoE '^func Test[A-Za-z0-9_]+' | sed 's/^func //' | sort)
 
 race: ## Run the quick tests under the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...

@@ -328,7 +328,9 @@ func TestTheDiskIsFull(t *testing.T) {
 	ended := s.serve()
 	s.run("incident", "declare", "a bad day", "--playbook", windowsBook)
 	s.kill()
-	<-ended
+	if err := <-ended; err == nil {
+		t.Error("it ended well when it was killed")
+	}
 	file := filepath.Join(s.site(), "data", server.JournalFile)
 	info, err := os.Stat(file)
 	if err != nil {

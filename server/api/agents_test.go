@@ -158,6 +158,26 @@ func TestASecondAgentOfAHost(t *testing.T) {
 	})
 }
 
+// Only an answer to the question counts: what a crashed machine had sent before may still be on its way.
+func TestOldWordsAreNoSignOfLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, stop := start(t, inMemory)
+		defer stop()
+		first := w.phone("ns1", hello("ns1", "one", w.good()))
+		defer first.cancel()
+		first.next()
+		second := w.phone("ns1", hello("ns1", "two", w.good()))
+		defer second.cancel()
+		synctest.Wait()
+		first.say(&pb.Heartbeat{})
+		began := time.Now()
+		second.next()
+		if took := time.Since(began); took != challengeTimeout {
+			t.Errorf("the newcomer was let in after %v", took)
+		}
+	})
+}
+
 // A stream that ends while its host is being claimed frees the place.
 func TestAClaimOfAHostThatGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

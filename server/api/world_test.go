@@ -152,7 +152,7 @@ func (w *world) connect(a *pki.Authority, cert *tls.Certificate) *grpc.ClientCon
 		conf.Certificates = []tls.Certificate{*cert}
 	}
 	conn, err := grpc.NewClient("passthrough:///127.0.0.1:1", grpc.WithTransportCredentials(credentials.NewTLS(conf)), grpc.WithNoProxy(),
-		grpc.WithContextDialer(w.dial), grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 10 * time.Second}))
+		grpc.WithContextDialer(w.dial), grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}))
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -42,14 +42,21 @@ func TestACallerWhoGivesUp(t *testing.T) {
 		c := w.open()
 		block := make(chan struct{})
 		c.inbox <- func() { <-block }
+		synctest.Wait()
 		ctx, cancel := context.WithCancel(w.ctx)
-		cancel()
 		ran := false
-		if err := c.call(ctx, func() error { ran = true; return nil }); !errors.Is(err, context.Canceled) {
-			t.Errorf("it is told %v", err)
-		}
-		if _, err := c.Attach(ctx, recovery.Sighting{Host: "ns1", Connected: true}); !errors.Is(err, context.Canceled) {
-			t.Errorf("the agent is told %v", err)
+		answers := make(chan error, 2)
+		go func() { answers <- c.call(ctx, func() error { ran = true; return nil }) }()
+		go func() {
+			_, err := c.Attach(ctx, recovery.Sighting{Host: "ns1", Connected: true})
+			answers <- err
+		}()
+		synctest.Wait() // both are in the inbox
+		cancel()
+		for range 2 {
+			if err := <-answers; !errors.Is(err, context.Canceled) {
+				t.Errorf("the caller is told %v", err)
+			}
 		}
 		close(block)
 		synctest.Wait()

@@ -76,6 +76,7 @@ type world struct {
 	journal *journal.Journal
 	stop    context.CancelFunc
 	ended   chan error
+	sent    map[jobKey]*runningJob // what ran when an append was made to fail
 }
 
 func newWorld(t *testing.T) *world {
