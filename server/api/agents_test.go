@@ -248,6 +248,7 @@ func TestIdleAgentsStayForAnHour(t *testing.T) {
 		if err := list(); err != nil {
 			t.Fatal(err)
 		}
+		before := w.dialled.Load()
 		for range 3600 / 30 {
 			select {
 			case err := <-ended:
@@ -256,8 +257,8 @@ func TestIdleAgentsStayForAnHour(t *testing.T) {
 			}
 			a.say(&pb.Heartbeat{})
 		}
-		if err := list(); err != nil {
-			t.Error(err)
+		if err := list(); err != nil || w.dialled.Load() != before {
+			t.Errorf("after an hour: %v, %d connections were made anew", err, w.dialled.Load()-before)
 		}
 		// One that says nothing any more is given up.
 		began := time.Now()

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -73,6 +74,7 @@ type world struct {
 	coordinator *coordinator.Coordinator
 	books       *playbook.Library
 	dial        func(context.Context, string) (net.Conn, error)
+	dialled     atomic.Int32
 	conns       []*grpc.ClientConn
 }
 
@@ -119,7 +121,10 @@ func start(t *testing.T, where listen) (*world, func()) {
 	must(err)
 	edge := New(Config{Coordinator: w.coordinator, Playbooks: w.books, TLS: pki.ServerConfig(w.authority.Pool(), own), Epoch: epoch, Log: hclog.NewNullLogger()})
 	l, dial := where(t)
-	w.dial = dial
+	w.dial = func(ctx context.Context, addr string) (net.Conn, error) {
+		w.dialled.Add(1)
+		return dial(ctx, addr)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	w.ctx = ctx
 	ends := make(chan error, 2)
@@ -152,7 +157,7 @@ func (w *world) connect(a *pki.Authority, cert *tls.Certificate) *grpc.ClientCon
 		conf.Certificates = []tls.Certificate{*cert}
 	}
 	conn, err := grpc.NewClient("passthrough:///127.0.0.1:1", grpc.WithTransportCredentials(credentials.NewTLS(conf)), grpc.WithNoProxy(),
-		grpc.WithContextDialer(w.dial), grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}))
+		grpc.WithContextDialer(w.dial), grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}), grpc.WithIdleTimeout(0))
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -131,6 +131,7 @@ func TestASecondIncidentBeginsAnew(t *testing.T) {
 			return &recovery.Result{Class: recovery.Succeeded}
 		}
 		first := w.declare()
+		synctest.Wait()
 		asked := <-l.Instructions()
 		v := w.hosts["ns1"].facts()
 		v.Answers = asked.ID
@@ -143,6 +144,7 @@ func TestASecondIncidentBeginsAnew(t *testing.T) {
 		// An abort waits for what is in flight: the lease ends it, the goroutine hangs on.
 		w.until("the abort", func(v View) bool { return v.State.Outcome != "" })
 		second := w.declare()
+		synctest.Wait() // an attempt would leave nothing to ask
 		w.approve()
 		select {
 		case i := <-l.Instructions():

@@ -21,7 +21,7 @@ func TestClose(t *testing.T) {
 		t.Error(got)
 	}
 	x.run("settled", func() bool { return x.s.Settled() })
-	if got := x.refuses(Close{}, KindRefused); !strings.Contains(got, "1 host still need hands") {
+	if got := x.refuses(Close{}, KindRefused); !strings.Contains(got, "1 host on the hands board") {
 		t.Error(got)
 	}
 	x.refuses(Skip{Host: "h002"}, KindInvalid)
@@ -155,5 +155,23 @@ func TestVerdictsAndStatus(t *testing.T) {
 	}
 	if st := x.s.Services(); len(st) != 3 || !st[0].IsUp || st[0].Up != 2 || st[0].UpAt.IsZero() || st[1].IsUp || st[1].Reason == "" || !st[0].RTOAt.Equal(t0.Add(4*time.Hour)) {
 		t.Errorf("%+v", st)
+	}
+}
+
+// A wave that only soaks is waited for: closing early would make an exception of nothing.
+func TestCloseWaitsForTheLastGate(t *testing.T) {
+	f := open(2)
+	f.Tiers[0].Gate.Soak = time.Hour
+	p := testPlaybook()
+	p.Debts = nil
+	x := newSim(t, f, p).start(f, p)
+	x.run("settled", func() bool { return x.s.Settled() })
+	if got := x.refuses(Close{}, KindRefused); !strings.Contains(got, "wave 1 has not passed its gate yet: enough hosts are recovered; the wave soaks for") {
+		t.Error(got)
+	}
+	x.run("passed", func() bool { return !x.s.Waves[0].PassedAt.IsZero() })
+	x.must(Close{})
+	if got := last[*IncidentClosed](x); got.Outcome != OutcomeClosed {
+		t.Errorf("%+v", got)
 	}
 }

@@ -43,7 +43,7 @@ func Decide(s *State, in Input, now time.Time) ([]Event, error) {
 	case Abort:
 		return s.abort(v)
 	case Close:
-		return s.close(v)
+		return s.close(v, now)
 	case Retry:
 		return s.retry(v)
 	case Skip:
@@ -220,7 +220,7 @@ func (h *HostState) abortRule() string {
 }
 
 // close ends an incident in which nothing is left to do. Skips and accepted failures make it closed-with-exceptions.
-func (s *State) close(v Close) ([]Event, error) {
+func (s *State) close(v Close, now time.Time) ([]Event, error) {
 	switch {
 	case s.Aborted:
 		return nil, refused("incident %s is being aborted: it closes when what is in flight has ended", s.ID)
@@ -244,15 +244,20 @@ func (s *State) close(v Close) ([]Event, error) {
 		}
 	}
 	if hands > 0 {
-		return nil, refused("%s still need hands: do or skip them first (host list --phase needs-hands)", plural(hands, "host"))
+		return nil, refused("%s on the hands board: do or skip each first (host list --phase needs-hands)", plural(hands, "host"))
 	}
 	if debts > 0 {
 		return nil, refused("%s open: clear each first (host debts)", plural(debts, "debt"))
 	}
-	for _, w := range s.Waves {
-		if w.PassedAt.IsZero() && len(w.Hosts) > 0 {
-			exceptions = append(exceptions, fmt.Sprintf("wave %d has not passed its gate: %s", w.N, w.Reason))
+	for i, verdict := range s.Verdicts(now) {
+		w := s.Waves[i]
+		if !w.PassedAt.IsZero() || len(w.Hosts) == 0 {
+			continue
 		}
+		if !verdict.Held {
+			return nil, refused("wave %d has not passed its gate yet: %s; wait for it", w.N, verdict.Reason)
+		}
+		exceptions = append(exceptions, fmt.Sprintf("wave %d has not passed its gate: %s", w.N, w.Reason))
 	}
 	if n := len(s.accepted); n > 0 {
 		exceptions = append(exceptions, plural(n, "failure")+" accepted on resume")

@@ -16,6 +16,7 @@ type Exceptions struct {
 	Overrides []Override   `json:"overrides"`
 	Relapses  []Relapse    `json:"relapses"`
 	Refused   []Refused    `json:"refused"`
+	Closing   []string     `json:"closing"` // why it closed with exceptions, as the close recorded it
 }
 
 // Skip is a host that a person took out.

@@ -46,7 +46,7 @@ func read(entries []recovery.Entry, s *recovery.State) *history {
 	p := &history{
 		playbook: s.Playbook.Digest,
 		holds:    map[int][]Hold{}, hosts: map[string]*hostHistory{}, services: map[string]*serviceHistory{}, timeline: []Moment{},
-		exceptions: Exceptions{Skips: []Skip{}, Accepted: []Acceptance{}, Overrides: []Override{}, Relapses: []Relapse{}, Refused: []Refused{}},
+		exceptions: Exceptions{Skips: []Skip{}, Accepted: []Acceptance{}, Overrides: []Override{}, Relapses: []Relapse{}, Refused: []Refused{}, Closing: []string{}},
 	}
 	past := recovery.NewState()
 	for _, e := range entries {
@@ -105,7 +105,9 @@ func (p *history) tell(e recovery.Entry) {
 			h.overridden, h.troubled = v.Reason, true
 			h.story = append(h.story, e)
 		}
-	case *recovery.WaveOpened, *recovery.WaveApproved, *recovery.IncidentPaused, *recovery.CoordinatorRestarted, *recovery.IncidentAborted, *recovery.IncidentClosed:
+	case *recovery.WaveOpened, *recovery.WaveApproved, *recovery.IncidentPaused, *recovery.CoordinatorRestarted, *recovery.IncidentAborted:
+	case *recovery.IncidentClosed:
+		p.exceptions.Closing = append(p.exceptions.Closing, v.Exceptions...)
 	default:
 		important = false
 	}

@@ -272,10 +272,11 @@ func (h *Host) notable() bool {
 
 func (p *page) exceptions(x Exceptions) {
 	p.heading(2, "Exceptions")
-	if len(x.Skips)+len(x.Accepted)+len(x.Overrides)+len(x.Relapses)+len(x.Refused) == 0 {
+	if len(x.Skips)+len(x.Accepted)+len(x.Overrides)+len(x.Relapses)+len(x.Refused)+len(x.Closing) == 0 {
 		p.line("None.")
 		return
 	}
+	list(p, "Recorded at the close", x.Closing, func(s string) string { return s })
 	list(p, "Skipped hosts", x.Skips, func(s Skip) string {
 		text := fmt.Sprintf("%s %s, by %s: %s", stamp(s.At), s.Host, s.By, s.Reason)
 		if !s.ReturnedAt.IsZero() {
