@@ -71,6 +71,19 @@ func newDisk(root string, h HostSpec, c *Content, upper bool) (*disk, error) {
 	return d, nil
 }
 
+// boot leaves on the disk of a Linux machine what its kernel would show at this path: the id of the boot that runs. Scripts that
+// look below BLACKSTART_ROOT find it there instead of this computer's own.
+func (d *disk) boot(id string) error {
+	file := filepath.Join(d.root, "proc/sys/kernel/random/boot_id")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return fmt.Errorf("show the boot id: %w", err)
+	}
+	if err := os.WriteFile(file, []byte(id+"\n"), 0o644); err != nil {
+		return fmt.Errorf("show the boot id: %w", err)
+	}
+	return nil
+}
+
 // write puts one content file onto the disk: the header, then zeros up to its size.
 func (d *disk) write(f File) error {
 	name := filepath.Join(d.folder, f.Name)

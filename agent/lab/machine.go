@@ -163,6 +163,11 @@ func (m *machine) up() {
 	if m.lab.struck() {
 		m.deliver(good)
 	}
+	if !windows(m.spec.OS) {
+		if err := m.disk.boot(m.boot); err != nil {
+			m.log.Error("the disk cannot be written", "error", err)
+		}
+	}
 	m.connect()
 	if m.fault.Kind == Relapses && !m.spent && m.lab.struck() {
 		m.after(m.fault.Span, 0, func() {

@@ -96,7 +96,7 @@ func (s *story) build(o *options) (_ *world, err error) {
 }
 
 // drillTimeouts are shorter than the remedy's own: on loopback silence is no slow network.
-var drillTimeouts = remedy.Timeouts{Dial: time.Second, Handshake: 2 * time.Second, Retry: 200 * time.Millisecond}
+var drillTimeouts = remedy.Timeouts{Dial: time.Second, Handshake: 2 * time.Second, Retry: 200 * time.Millisecond, Pause: 200 * time.Millisecond}
 
 // machines lays out the simulated estate. Each tells its own root to the scripts and has its own keys and its own way to restart:
 // what the fleet file says of these is dropped, because scripts and commands really run, on this computer.
