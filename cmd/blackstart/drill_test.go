@@ -68,6 +68,15 @@ func TestDrillOfAnOwnEstate(t *testing.T) {
 	}
 }
 
+// Machines without an agent are proven over SSH, also against a boot id from before the attempt.
+func TestDrillWithoutAgents(t *testing.T) {
+	t.Parallel()
+	a, code := play(t, "--fleet", "testdata/drill/linux-fleet.yaml", "--scenario", "testdata/drill/linux-scenario.yaml", "--speed", "600")
+	if code != exitDone || a.Recovered != 4 || a.FalseRecoveries != 0 || a.DoubleExecutions != 0 || a.HandsDone != 0 {
+		t.Errorf("exit %d, %d of 4 recovered, %d of them falsely, %d by hand: %s (seed %d)", code, a.Recovered, a.FalseRecoveries, a.HandsDone, a.ExitReason, a.Seed)
+	}
+}
+
 // The same seed gives the same faults and the same plan; another seed gives others.
 func TestDrillIsReproducible(t *testing.T) {
 	t.Parallel()
