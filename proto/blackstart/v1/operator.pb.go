@@ -1465,11 +1465,12 @@ func (x *HandsDoneResponse) GetHost() *Host {
 }
 
 type ClearDebtRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
-	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
-	Debt          string                 `protobuf:"bytes,3,opt,name=debt,proto3" json:"debt,omitempty"`
-	Note          string                 `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// Empty clears the debt on every host that owes it; the answer then holds an empty host.
+	Host          string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Debt          string `protobuf:"bytes,3,opt,name=debt,proto3" json:"debt,omitempty"`
+	Note          string `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
