@@ -237,6 +237,10 @@ func (m *machine) mark() string { return "=" + m.bin + ":" }
 func (m *machine) ran(pid int, script bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.state == Booting || m.state == Parked || m.state == Off {
+		killMarked(pid, m.mark()) // the power went before the shim's word came
+		return
+	}
 	m.remember(pid)
 	if !script {
 		return
