@@ -74,7 +74,7 @@ func newDisk(root string, h HostSpec, c *Content, upper bool) (*disk, error) {
 // boot leaves on the disk of a Linux machine what its kernel would show at this path: the id of the boot that runs. Scripts that
 // look below BLACKSTART_ROOT find it there instead of this computer's own.
 func (d *disk) boot(id string) error {
-	file := filepath.Join(d.root, "proc/sys/kernel/random/boot_id")
+	file := filepath.Join(d.root, filepath.FromSlash("proc/sys/kernel/random/boot_id"))
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return fmt.Errorf("show the boot id: %w", err)
 	}
