@@ -31,6 +31,10 @@ var families = []*cobra.Group{
 	{ID: "account", Title: "Afterwards, and all else:"},
 }
 
+func init() {
+	cobra.EnableCommandSorting = false // help lists commands in the order in which they are needed
+}
+
 func newRoot() *cobra.Command {
 	o := &options{}
 	root := &cobra.Command{
@@ -66,7 +70,6 @@ Exit codes: 0 done; 1 failed; 2 usage or invalid input; 3 held, or closed with e
 		return usage("%w: see `%s --help`", err, c.CommandPath())
 	})
 	root.AddGroup(families...)
-	cobra.EnableCommandSorting = false // help lists commands in the order in which they are needed
 	for i, commands := range [][]*cobra.Command{
 		{newDrill(o), newInit(o), newFleet(o), newPlaybook(o), newPlan(o), newAgent(o), newOperator(o)},
 		{newServe(o), newIncident(o), newWatch(o), newHost(o), newReport(o)},
