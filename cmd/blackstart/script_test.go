@@ -53,7 +53,7 @@ func TestScripts(t *testing.T) {
 }
 
 // scriptPatience bounds every wait of a script.
-const scriptPatience = 30 * time.Second
+const scriptPatience = 90 * time.Second
 
 // prepareScript gives a script an address of its own, a key and a folder; nothing of the user's.
 func prepareScript(e *testscript.Env) error {
