@@ -86,6 +86,7 @@ func TestAMixedEstateIsRecovered(t *testing.T) {
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	data := filepath.Join(dir, "data")
 	clock := coordinator.NewClock(time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC), speed)
+	clock.Begin()
 	go func() {
 		ended <- server.Run(serving, server.Config{Dir: data, Listeners: []net.Listener{l}, TLS: pki.ServerConfig(ca.Pool(), own), Fleet: f, Playbooks: books,
 			SSH: remedy.Config{Keys: []string{keyFile}, KnownHosts: []string{known}, User: "root", Dial: estate.Dial,

@@ -14,8 +14,8 @@ import (
 
 const (
 	estateHosts  = 934
-	startLimit   = 3 * time.Second // of CPU: the computer may be busy with something else
-	memoryLimit  = 500 << 20       // bytes
+	startLimit   = 3 * time.Second * slower // of CPU: the computer may be busy with something else
+	memoryLimit  = 500 << 20                // bytes
 	crowdstrikes = "crowdstrike-falcon"
 )
 

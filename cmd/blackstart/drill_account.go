@@ -177,13 +177,13 @@ func (t *teller) opening(s *story) {
 	}
 	say(t.cmd, "Simulated here: the machines' boots and crashes, the responder, %d people who can walk to servers, and the clock: boots, soaks", s.people)
 	say(t.cmd, "and pauses pass %g times as fast (times below are the story's). Real: files, scripts, SSH, gRPC with mutual TLS, the", s.speed)
-	say(t.cmd, "coordinator and its journal. Seed %d.\n", s.seed)
+	say(t.cmd, "coordinator and its journal. Times of day are London's; the report's are UTC. Seed %d.\n", s.seed)
 	t.note("%d servers, %d crashed %s ago; the coordinator starts and listens", len(s.fleet.Hosts), hit, lateBy)
 }
 
 func (t *teller) declared(in *pb.Incident) {
 	sc := in.GetScope()
-	t.note("declared %s: %d never hit, %d healed by themselves, %d looping, %d parked, %d unknown", in.GetId(),
+	t.line(in.GetDeclaredAt().AsTime(), "declared %s: %d never hit, %d healed by themselves, %d looping, %d parked, %d unknown", in.GetId(),
 		sc["never-hit"], sc["healed-by-itself"], sc["looping"], sc["parked"], sc["unknown"])
 }
 

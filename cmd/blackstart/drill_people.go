@@ -47,7 +47,7 @@ func (r *responder) recover(ctx context.Context) error {
 		return err
 	}
 	title := r.scenario.Title
-	out, err := r.world.client.Declare(ctx, &pb.DeclareRequest{Title: title, Playbook: r.playbook, Began: timestamppb.New(r.world.clock.Now().Add(-lateBy))})
+	out, err := r.world.client.Declare(ctx, &pb.DeclareRequest{Title: title, Playbook: r.playbook, Began: timestamppb.New(r.scenario.Clock)})
 	if err != nil {
 		return err
 	}

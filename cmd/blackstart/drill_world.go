@@ -169,6 +169,7 @@ func (w *world) start(ctx context.Context, s *story) error {
 		return err
 	}
 	w.end = append(w.end, func() { _ = w.lab.Close() })
+	w.clock.Begin() // setting up is not part of the story
 	return nil
 }
 

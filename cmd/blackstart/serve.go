@@ -116,10 +116,10 @@ func foresee(cfg server.Config) {
 	reachable := false
 	for _, l := range cfg.Listeners {
 		at, ok := l.Addr().(*net.TCPAddr)
-		if !ok || at.IP.IsLoopback() {
+		if !ok {
 			continue
 		}
-		reachable = true
+		reachable = reachable || !at.IP.IsLoopback()
 		if leaf := cfg.TLS.Certificates[0].Leaf; !at.IP.IsUnspecified() && leaf != nil && leaf.VerifyHostname(at.IP.String()) != nil {
 			cfg.Log.Warn("this address is not in the coordinator's certificate, so nobody will believe it: make certificates with `blackstart init --ip`", "address", at.IP.String())
 		}

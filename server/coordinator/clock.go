@@ -1,18 +1,27 @@
 package coordinator
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Clock is the time that an incident lives in. The zero Clock is the machine's own. A drill runs on a faster one: boots, soaks
-// and pauses pass Speed times as fast, and the story begins at Start.
+// and pauses pass speed times as fast.
 type Clock struct {
 	start time.Time // in the story
-	began time.Time // on the machine
 	speed float64
+	began *atomic.Pointer[time.Time] // on the machine; nil until Begin
 }
 
-// NewClock returns a clock that shows start now and runs speed times as fast as the machine's.
+// NewClock returns a clock that shows start until Begin is called, and then runs speed times as fast as the machine's.
 func NewClock(start time.Time, speed float64) Clock {
-	return Clock{start: start, began: time.Now(), speed: speed}
+	return Clock{start: start, speed: speed, began: new(atomic.Pointer[time.Time])}
+}
+
+// Begin lets the clock run from now on, wherever it was copied to. A second call changes nothing.
+func (c Clock) Begin() {
+	now := time.Now()
+	c.began.CompareAndSwap(nil, &now)
 }
 
 // Now is the time in the story.
@@ -20,7 +29,11 @@ func (c Clock) Now() time.Time {
 	if c.speed == 0 {
 		return time.Now()
 	}
-	return c.start.Add(time.Duration(float64(time.Since(c.began)) * c.speed))
+	began := c.began.Load()
+	if began == nil {
+		return c.start
+	}
+	return c.start.Add(time.Duration(float64(time.Since(*began)) * c.speed))
 }
 
 // Real is how long the machine takes for d of the story.

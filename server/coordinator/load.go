@@ -37,9 +37,6 @@ func (c *Coordinator) load() error {
 	if _, ok := c.cfg.Playbooks.ByDigest(c.state.Playbook.Digest); !ok {
 		return fmt.Errorf("incident %s runs playbook %s with digest %s, which is not among the playbooks given: start with the folder that holds that version", c.state.ID, c.state.Playbook.Name, c.state.Playbook.Digest)
 	}
-	if last := c.entries[len(c.entries)-1].At; last.After(c.alive) {
-		c.alive = last
-	}
 	c.resume = true
 	for _, j := range c.state.Work(c.now()) {
 		c.resumed[keyOf(j)] = true
@@ -82,21 +79,26 @@ func few(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], " "), len(names)-shown)
 }
 
-// loadSightings brings back the last words of every host. Nobody is connected yet; a recovered host is given time to come back
-// before its silence counts.
+// loadSightings brings back the last words of every host. Nobody is connected yet. Silences
+// do not grow by the time in which no coordinator ran: see recovery.Restarted.
 func (c *Coordinator) loadSightings() error {
 	seen, err := c.cfg.Journal.Sightings()
 	if err != nil {
 		return err
 	}
-	for host, v := range seen {
+	if n := len(c.entries); n > 0 {
+		c.alive = c.entries[n-1].At
+	}
+	for _, v := range seen {
 		if v.At.After(c.alive) {
 			c.alive = v.At
 		}
-		v.Connected = false
-		if h := c.state.Host(host); h != nil && h.Phase == recovery.Recovered {
-			v.At = c.now()
+	}
+	for host, v := range seen {
+		if v.Connected && v.Source == "agent" && v.At.Before(c.alive) {
+			v.At = c.alive // it was connected for as long as there was somebody to connect to
 		}
+		v.Connected = false
 		c.seen[host] = c.state.See(v)
 	}
 	return nil

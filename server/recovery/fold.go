@@ -230,5 +230,5 @@ func setDuration(v *time.Duration, d time.Duration) {
 
 // key names a failure for acceptance.
 func (f Failure) key() string {
-	return f.Host + "|" + f.Attempt + "|" + string(f.Class) + "|" + f.Signature
+	return f.Host + "|" + string(f.Class) + "|" + f.Signature
 }
