@@ -24,6 +24,7 @@ type drillOptions struct {
 	seed                                         uint64
 	speed                                        float64
 	people                                       int
+	print                                        bool // the story instead of playing it
 }
 
 func newDrill(o *options) *cobra.Command {
@@ -37,6 +38,13 @@ The servers are simulated machines in this process, each with a disk folder, a b
 With --fleet and --scenario it plays your own estate and your own story. The scripts of playbooks really run, on this computer, with BLACKSTART_ROOT set to a machine's disk folder: give --playbooks only scripts that keep to it.`,
 		Example: "  blackstart drill\n  blackstart drill -o json\n  blackstart drill --fleet fleet.yaml --seed 7 --keep drill-7",
 		RunE: func(c *cobra.Command, _ []string) error {
+			if d.print {
+				data, err := estate.ReadFile("estate-2024/scenario.yaml")
+				if err == nil {
+					_, err = c.OutOrStdout().Write(data)
+				}
+				return err
+			}
 			story, err := d.read()
 			if err != nil {
 				return err
@@ -46,7 +54,8 @@ With --fleet and --scenario it plays your own estate and your own story. The scr
 	}
 	f := c.Flags()
 	f.StringVar(&d.fleetFile, "fleet", "", "your fleet file; default the estate of 2024")
-	f.StringVar(&d.scenarioFile, "scenario", "", "your scenario file; default the story of 2024")
+	f.StringVar(&d.scenarioFile, "scenario", "", "your scenario file; default the story of 2024, scaled to the fleet")
+	f.BoolVar(&d.print, "print-scenario", false, "print the story of 2024, to edit it into one of your own")
 	f.StringVar(&d.playbooks, "playbooks", "", "a folder of playbooks beside the built-in ones")
 	f.StringVar(&d.playbook, "playbook", "", "the playbook; needed only when more than one fits the fleet")
 	f.StringVar(&d.keep, "keep", "", "keep disks, journal and report in this new folder")
@@ -90,10 +99,38 @@ func (d *drillOptions) read() (*story, error) {
 	if s.scenario, err = lab.ReadScenario(name, data); err != nil {
 		return nil, usage("%w", err)
 	}
+	if d.scenarioFile == "" && d.fleetFile != "" {
+		if err := s.fit(); err != nil {
+			return nil, err
+		}
+	}
 	if d.seed == 0 {
 		d.seed = s.scenario.Seed
 	}
 	return s, nil
+}
+
+// fit scales the story of 2024 to another fleet: as large a share of its hosts has each trouble.
+func (s *story) fit() error {
+	hit := 0
+	for _, h := range s.fleet.Hosts {
+		if h.EDR.Product == s.scenario.Update.EDR {
+			hit++
+		}
+	}
+	if hit == 0 {
+		return usage("no host of fleet %s runs %s, which the story of 2024 is about: give a story of your own with --scenario (`blackstart drill --print-scenario` prints one to edit)", s.fleet.Name, s.scenario.Update.EDR)
+	}
+	const servers = 934
+	s.scenario.NeverHit.Count = s.scenario.NeverHit.Count * hit / servers
+	kept := s.scenario.Faults[:0]
+	for _, f := range s.scenario.Faults {
+		if f.Count = f.Count * hit / servers; f.Count > 0 {
+			kept = append(kept, f)
+		}
+	}
+	s.scenario.Faults = kept
+	return nil
 }
 
 func readOr(file, embedded string) (string, []byte, error) {

@@ -294,6 +294,9 @@ func faults(m map[lab.Kind]int) string {
 	for _, k := range sortedKeys(m) {
 		parts = append(parts, fmt.Sprintf("%d %s", m[k], k))
 	}
+	if parts == nil {
+		return "none"
+	}
 	return strings.Join(parts, ", ")
 }
 

@@ -25,12 +25,14 @@ type responder struct {
 	mu     sync.Mutex
 	agents map[string]bool // hosts with an agent
 	walked map[string]bool // hosts that somebody is on the way to
+	visits map[string]int  // how often somebody was there
 	walks  sync.WaitGroup
 }
 
 const (
 	listening   = 5 * time.Minute // the responder waits for agents to phone home before declaring
 	drillLimit  = 48 * time.Hour  // of the story: a drill that takes longer has hung
+	mostVisits  = 3               // of people to one host, before it is skipped
 	mostResumes = 20              // holds that the responder accepts before giving up
 )
 
@@ -39,7 +41,7 @@ func (r *responder) recover(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.world.clock.Real(drillLimit))
 	defer cancel()
 	defer r.walks.Wait()
-	r.walked, r.agents = map[string]bool{}, map[string]bool{}
+	r.walked, r.visits, r.agents = map[string]bool{}, map[string]int{}, map[string]bool{}
 	for _, h := range r.fleet.Hosts {
 		r.agents[h.Name] = h.Agent
 	}
@@ -162,8 +164,20 @@ func (r *responder) sendPeople(ctx context.Context, in *pb.Incident, people chan
 		r.mu.Lock()
 		busy := r.walked[h.GetName()]
 		r.walked[h.GetName()] = true
+		if !busy {
+			r.visits[h.GetName()]++
+		}
+		visits := r.visits[h.GetName()]
 		r.mu.Unlock()
 		if busy {
+			continue
+		}
+		if visits > mostVisits {
+			reason := fmt.Sprintf("drill: somebody was there %d times and it still gives no proof", mostVisits)
+			_, err := r.world.client.Skip(ctx, &pb.SkipRequest{Incident: in.GetId(), Host: h.GetName(), Reason: reason})
+			if err := ignoreRefused(err); err != nil {
+				return err
+			}
 			continue
 		}
 		r.walks.Go(func() {

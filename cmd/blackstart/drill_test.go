@@ -135,6 +135,7 @@ func TestDrillRefusesBadInput(t *testing.T) {
 		{[]string{"--fleet", "none.yaml"}, "none.yaml"},
 		{[]string{"--fleet", "testdata/drill/scenario.yaml"}, "testdata/drill/scenario.yaml:"},
 		{[]string{"--scenario", "testdata/drill/fleet.yaml"}, "testdata/drill/fleet.yaml:"},
+		{[]string{"--fleet", "testdata/drill/linux-fleet.yaml"}, "no host of fleet linux runs crowdstrike-falcon"},
 		{[]string{"--playbook", "none"}, `there is no playbook "none"`},
 		{[]string{"--keep", "testdata"}, "--keep"},
 	} {

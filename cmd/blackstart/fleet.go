@@ -36,6 +36,8 @@ type fleetGaps struct {
 	NoAgent    []string  `json:"no_agent"`    // nothing phones home from there
 	NeedsHands []handGap `json:"needs_hands"` // no rung that a playbook can use leads to them
 	NoPlaybook []handGap `json:"no_playbook"` // they run a product that no playbook is for
+	Unprovable []string  `json:"unprovable"`  // neither an agent nor a rung into the running system
+	Strict     []string  `json:"strict"`      // waves so small that a limit in percent allows no failure
 }
 
 // handGap is hosts with one reason why.
@@ -89,7 +91,7 @@ func newFleetSchema() *cobra.Command {
 
 // findGaps plans the fleet with every playbook. A host is well served when one of them can repair it.
 func findGaps(f recovery.Fleet, lib *playbook.Library) fleetGaps {
-	gaps := fleetGaps{NoAgent: []string{}}
+	gaps := fleetGaps{NoAgent: []string{}, Unprovable: []string{}, Strict: strictWaves(f)}
 	served, hands := map[string]bool{}, map[string]string{}
 	for _, b := range lib.Matching(f.Hosts) {
 		for _, w := range recovery.NewPlan(f, b.Facts, recovery.Scope(f, b.Facts, nil, time.Time{})).Waves {
@@ -106,6 +108,9 @@ func findGaps(f recovery.Fleet, lib *playbook.Library) fleetGaps {
 	for _, h := range f.Hosts {
 		if !h.Agent {
 			gaps.NoAgent = append(gaps.NoAgent, h.Name)
+			if !slices.ContainsFunc(h.Ladder, func(r recovery.Rung) bool { return r.Kind == recovery.RungSSH && r.Environment == recovery.EnvLinux }) {
+				gaps.Unprovable = append(gaps.Unprovable, h.Name)
+			}
 		}
 		reason, planned := hands[h.Name]
 		switch {
@@ -119,6 +124,26 @@ func findGaps(f recovery.Fleet, lib *playbook.Library) fleetGaps {
 	}
 	gaps.NeedsHands, gaps.NoPlaybook = grouped(needs), grouped(none)
 	return gaps
+}
+
+// strictWaves names the limits in percent that come to no host at all.
+func strictWaves(f recovery.Fleet) []string {
+	size := map[string]int{}
+	for _, h := range f.Hosts {
+		size[h.Tier]++
+	}
+	list := []string{}
+	for _, t := range f.Tiers {
+		for _, l := range []struct {
+			name  string
+			limit recovery.Limit
+		}{{"max-failed", t.Gate.MaxFailed}, {"max-unreachable", t.Gate.MaxUnreachable}} {
+			if n := size[t.Name]; n > 0 && l.limit.Percent && l.limit.Count > 0 && n*l.limit.Count < 100 {
+				list = append(list, fmt.Sprintf("%s %d%% of %s (%s)", l.name, l.limit.Count, t.Name, plural(n, "host")))
+			}
+		}
+	}
+	return list
 }
 
 func grouped(hosts map[string][]string) []handGap {
@@ -135,6 +160,12 @@ func (g fleetGaps) warn(c *cobra.Command) {
 	}
 	for _, h := range g.NoPlaybook {
 		say(c, "warning: no playbook is for %s, which %s: %s", h.Reason, runs(len(h.Hosts)), named(h.Hosts))
+	}
+	if len(g.Strict) > 0 {
+		say(c, "warning: these limits are less than one host, so the first such failure holds the wave; give a count if that is too strict: %s", strings.Join(g.Strict, ", "))
+	}
+	if n := len(g.Unprovable); n > 0 {
+		say(c, "warning: nothing can prove %s, with neither an agent nor a rung into its own running system: %s", plural(n, "host"), named(g.Unprovable))
 	}
 	if n := len(g.NoAgent); n > 0 {
 		say(c, "warning: %s without an agent, so nothing is heard from there and proof is fetched over SSH: %s", plural(n, "host"), named(g.NoAgent))

@@ -57,6 +57,9 @@ func (h *HostState) proofDue(p Playbook) time.Time {
 // missing says what the proof of a host lacks right now.
 func (s *State) missing(h *HostState, now time.Time) string {
 	v, ok := s.seen[h.Host.Name]
+	if _, own := ownSystem(h.Host); !ok && !h.Host.Agent && !own {
+		return "it has no agent and no rung into its own system, so nothing can prove it: give it one of them, or skip it"
+	}
 	if !ok {
 		return "it has never phoned home"
 	}
