@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -33,6 +34,7 @@ type Config struct {
 	Clock     coordinator.Clock // zero: the machine's own
 	Beat      time.Duration     // how often agents report; 0 means the default
 	Log       hclog.Logger
+	Snapshot  string // a file that gets a copy of the journal every minute; empty: none
 	Ready     func() // called once the server accepts connections; may be nil
 }
 
@@ -68,7 +70,16 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	edge := api.New(api.Config{Coordinator: c, Playbooks: cfg.Playbooks, TLS: cfg.TLS, Epoch: epoch, Beat: cfg.Beat, Log: cfg.Log.Named("api")})
-	return serve(ctx, cfg, c, edge)
+	if cfg.Snapshot == "" {
+		return serve(ctx, cfg, c, edge)
+	}
+	copying, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var copies sync.WaitGroup
+	copies.Go(func() { keepSnapshots(copying, log, cfg.Snapshot, cfg.Log.Named("snapshot")) })
+	err = serve(ctx, cfg, c, edge)
+	stop()
+	copies.Wait()
+	return err
 }
 
 // serve runs the loop and the listeners until the first of them ends, then stops the others.

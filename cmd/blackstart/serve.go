@@ -22,7 +22,7 @@ import (
 )
 
 func newServe(o *options) *cobra.Command {
-	var fleetFile, playbooks string
+	var fleetFile, playbooks, snapshot string
 	var listen []string
 	var ssh remedy.Config
 	c := &cobra.Command{
@@ -52,7 +52,7 @@ It logs to standard error, with -o json one object a line.`,
 			if err := completeSSH(c, &ssh); err != nil {
 				return err
 			}
-			cfg := server.Config{Dir: o.path("data"), TLS: tls, Fleet: f, Playbooks: books, SSH: ssh, Log: o.logger()}
+			cfg := server.Config{Dir: o.path("data"), TLS: tls, Fleet: f, Playbooks: books, SSH: ssh, Snapshot: snapshot, Log: o.logger()}
 			for _, addr := range listen {
 				l, err := o.listen(addr)
 				if err != nil {
@@ -81,6 +81,7 @@ It logs to standard error, with -o json one object a line.`,
 	}
 	fl := c.Flags()
 	fl.StringVar(&fleetFile, "fleet", "", "the fleet `file`")
+	fl.StringVar(&snapshot, "snapshot", "", "a `file`, best on another disk, that gets a copy of the journal every minute; put it in the place of a damaged data/journal.db to go on")
 	fl.StringVar(&playbooks, "playbooks", "", "a `folder` of playbooks beside the built-in ones; same names replace them")
 	fl.StringSliceVar(&listen, "listen", []string{"127.0.0.1:" + defaultPort}, "`IP:port` to listen on; may be repeated")
 	sshFlags(c, &ssh)

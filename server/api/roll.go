@@ -21,11 +21,12 @@ func (o *operators) ListAgents(ctx context.Context, _ *pb.ListAgentsRequest) (*p
 }
 
 func rollCall(v recovery.Sighting) *pb.Agent {
-	a := &pb.Agent{Host: v.Host, Connected: v.Connected, LastSeen: stamp(v.At), BootId: v.BootID, BootMode: v.BootMode, Boots: int32(v.Boots), //nolint:gosec // a count
+	a := &pb.Agent{Host: v.Host, Connected: v.Connected && v.Source == "agent", LastSeen: stamp(v.At), BootId: v.BootID, BootMode: v.BootMode, Boots: int32(v.Boots), //nolint:gosec // a count
 		AgentVersion: v.AgentVersion, EdrVersion: v.EDRVersion}
 	for _, c := range v.Content {
-		a.Bad += int32(c.Bad)   //nolint:gosec // bounded by the wire
-		a.Good += int32(c.Good) //nolint:gosec // bounded by the wire
+		// Playbooks may probe for the same files, so the most that one of them found counts.
+		a.Bad = max(a.Bad, int32(c.Bad))    //nolint:gosec // bounded by the wire
+		a.Good = max(a.Good, int32(c.Good)) //nolint:gosec // bounded by the wire
 	}
 	for _, c := range v.Health {
 		if !c.OK {

@@ -310,3 +310,18 @@ func TestRestartGivesTheLostTimeBack(t *testing.T) {
 		}
 	})
 }
+
+// There is no forecasting people: while only they can make the work go on, no time is promised.
+func TestNoForecastWhilePeopleDecide(t *testing.T) {
+	f := open(2)
+	x := newSim(t, f, testPlaybook()).start(f, testPlaybook())
+	x.must(Pause{Reason: "lunch"})
+	if r := x.s.Forecast(x.now); r.Reason != "none while the incident is paused" || !r.Earliest.IsZero() {
+		t.Errorf("%+v", r)
+	}
+	x.must(Resume{})
+	x.s.Waves[0].HeldBy = BreakerFailed
+	if r := x.s.Forecast(x.now); r.Reason != "none while wave 1 is held" || !r.Earliest.IsZero() {
+		t.Errorf("%+v", r)
+	}
+}

@@ -21,6 +21,9 @@ type Range struct {
 // since the first attempt, with every host that has failed taking a second turn. Hosts on the hands board are left out: people
 // have no pace that a machine could know.
 func (s *State) Forecast(now time.Time) Range {
+	if why := s.standstill(); why != "" {
+		return Range{Reason: why}
+	}
 	left, again, hands, recent, total := 0, 0, 0, 0, 0
 	var first time.Time
 	for _, h := range s.order {
@@ -63,6 +66,22 @@ func (s *State) Forecast(now time.Time) Range {
 	r.Latest = now.Add(hours(float64(left+again) / slow)).Add(s.Playbook.Soak)
 	r.Reason = fmt.Sprintf("%s left at %.0f to %.0f an hour; %s with people not counted", plural(left, "host"), slow, fast, plural(hands, "host"))
 	return r
+}
+
+// standstill says why only a person can make the work go on, or "": there is no forecasting people.
+func (s *State) standstill() string {
+	if !s.PausedAt.IsZero() {
+		return "none while the incident is paused"
+	}
+	for i, w := range s.Waves {
+		if w.HeldBy != "" {
+			return fmt.Sprintf("none while wave %d is held", w.N)
+		}
+		if w.OpenedAt.IsZero() && !w.Approved && i > 0 && !s.Waves[i-1].PassedAt.IsZero() && s.Waves[i-1].Tier.Gate.Approval {
+			return fmt.Sprintf("none while wave %d waits for a person's approval", w.N)
+		}
+	}
+	return ""
 }
 
 func hours(h float64) time.Duration {

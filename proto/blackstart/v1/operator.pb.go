@@ -1659,8 +1659,9 @@ func (x *ListAgentsResponse) GetAgents() []*Agent {
 
 // Agent is the last that was heard of a host of the fleet file. One that was never heard of has only its name.
 type Agent struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Host      string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Host  string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// Its agent is connected; a host without one never is.
 	Connected bool                   `protobuf:"varint,2,opt,name=connected,proto3" json:"connected,omitempty"`
 	LastSeen  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
 	BootId    string                 `protobuf:"bytes,4,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
@@ -1669,7 +1670,7 @@ type Agent struct {
 	Boots        int32  `protobuf:"varint,6,opt,name=boots,proto3" json:"boots,omitempty"`
 	AgentVersion string `protobuf:"bytes,7,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
 	EdrVersion   string `protobuf:"bytes,8,opt,name=edr_version,json=edrVersion,proto3" json:"edr_version,omitempty"`
-	// Files that the probes of all playbooks meant for the host found.
+	// The most files that the probes of one playbook found.
 	Bad  int32 `protobuf:"varint,9,opt,name=bad,proto3" json:"bad,omitempty"`
 	Good int32 `protobuf:"varint,10,opt,name=good,proto3" json:"good,omitempty"`
 	// The first health check that fails.
