@@ -152,7 +152,7 @@ func printPlan(c *cobra.Command, p *pb.PlanResponse) {
 	}
 	printTable(c, planHead, rows)
 	printPlanCounts(c, waves, len(p.GetExcluded()))
-	say(c, "plan %s", p.GetDigest())
+	say(c, "playbook %s\nplan %s", p.GetPlaybookDigest(), p.GetDigest())
 }
 
 func newApprove(o *options) *cobra.Command {

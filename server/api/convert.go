@@ -97,7 +97,7 @@ func host(s *recovery.State, h *recovery.HostState, why recovery.Reason) *pb.Hos
 }
 
 func plan(p recovery.Plan) *pb.PlanResponse {
-	out := &pb.PlanResponse{Digest: p.Digest}
+	out := &pb.PlanResponse{Digest: p.Digest, PlaybookDigest: p.Playbook}
 	for _, w := range p.Waves {
 		out.Waves = append(out.Waves, &pb.PlannedWave{Wave: int32(w.Wave), Tier: w.Tier, Title: w.Title, Hosts: plannedHosts(w.Hosts)})
 	}

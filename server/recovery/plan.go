@@ -53,6 +53,7 @@ func NewPlan(f Fleet, p Playbook, scope []HostScope) Plan {
 	if planned == 0 {
 		plan.Waves = nil
 	}
+	plan.Playbook = p.Digest
 	plan.Digest = digest(plan)
 	return plan
 }

@@ -163,3 +163,13 @@ func BenchmarkTick(b *testing.B) {
 		})
 	}
 }
+
+// What was read is what is approved, scripts included: another playbook makes another plan.
+func TestPlanDigestCoversThePlaybook(t *testing.T) {
+	f, p := testFleet(12), testPlaybook()
+	one := NewPlan(f, p, Scope(f, p, nil, t0))
+	p.Digest += "x"
+	if other := NewPlan(f, p, Scope(f, p, nil, t0)); other.Digest == one.Digest {
+		t.Error("two playbooks have one plan digest")
+	}
+}

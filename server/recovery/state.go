@@ -67,7 +67,8 @@ type HostScope struct {
 
 // Plan is the order of recovery as a value.
 type Plan struct {
-	Digest   string        `json:"digest"`
+	Digest   string        `json:"digest"`             // over all that follows: what was read is what is approved
+	Playbook string        `json:"playbook,omitempty"` // digest: which scripts will run
 	Waves    []PlannedWave `json:"waves"`
 	Excluded []PlannedHost `json:"excluded,omitempty"` // with the reason why they are left alone
 }

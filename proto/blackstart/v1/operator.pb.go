@@ -223,12 +223,14 @@ func (x *PlanRequest) GetIncident() string {
 }
 
 type PlanResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Digest        string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
-	Waves         []*PlannedWave         `protobuf:"bytes,2,rep,name=waves,proto3" json:"waves,omitempty"`
-	Excluded      []*PlannedHost         `protobuf:"bytes,3,rep,name=excluded,proto3" json:"excluded,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Digest   string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	Waves    []*PlannedWave         `protobuf:"bytes,2,rep,name=waves,proto3" json:"waves,omitempty"`
+	Excluded []*PlannedHost         `protobuf:"bytes,3,rep,name=excluded,proto3" json:"excluded,omitempty"`
+	// Content address of the playbook whose scripts will run; part of what the digest covers.
+	PlaybookDigest string `protobuf:"bytes,4,opt,name=playbook_digest,json=playbookDigest,proto3" json:"playbook_digest,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *PlanResponse) Reset() {
@@ -280,6 +282,13 @@ func (x *PlanResponse) GetExcluded() []*PlannedHost {
 		return x.Excluded
 	}
 	return nil
+}
+
+func (x *PlanResponse) GetPlaybookDigest() string {
+	if x != nil {
+		return x.PlaybookDigest
+	}
+	return ""
 }
 
 type PlannedWave struct {
@@ -3446,11 +3455,12 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x0fDeclareResponse\x123\n" +
 	"\bincident\x18\x01 \x01(\v2\x17.blackstart.v1.IncidentR\bincident\")\n" +
 	"\vPlanRequest\x12\x1a\n" +
-	"\bincident\x18\x01 \x01(\tR\bincident\"\x90\x01\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\"\xb9\x01\n" +
 	"\fPlanResponse\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x120\n" +
 	"\x05waves\x18\x02 \x03(\v2\x1a.blackstart.v1.PlannedWaveR\x05waves\x126\n" +
-	"\bexcluded\x18\x03 \x03(\v2\x1a.blackstart.v1.PlannedHostR\bexcluded\"}\n" +
+	"\bexcluded\x18\x03 \x03(\v2\x1a.blackstart.v1.PlannedHostR\bexcluded\x12'\n" +
+	"\x0fplaybook_digest\x18\x04 \x01(\tR\x0eplaybookDigest\"}\n" +
 	"\vPlannedWave\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\x05R\x04wave\x12\x12\n" +
 	"\x04tier\x18\x02 \x01(\tR\x04tier\x12\x14\n" +
