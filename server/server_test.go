@@ -82,7 +82,8 @@ func TestAMixedEstateIsRecovered(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	serving, stop := context.WithCancel(ctx)
+	serving, stop := context.WithCancel(context.Background()) // outlives the deadline: a failure is looked at
+	defer stop()
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	data := filepath.Join(dir, "data")
 	clock := coordinator.NewClock(time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC), speed)
@@ -112,6 +113,8 @@ func TestAMixedEstateIsRecovered(t *testing.T) {
 	r := &responder{T: t, client: pb.NewOperatorServiceClient(conn), lab: estate}
 	for _, book := range []string{windowsBook, linuxBook} {
 		if err := r.recover(ctx, book); err != nil {
+			in, _ := r.client.ShowIncident(context.Background(), &pb.ShowIncidentRequest{})
+			t.Log(in)
 			out, _ := r.client.ListHosts(context.Background(), &pb.ListHostsRequest{})
 			for _, h := range out.GetHosts() {
 				t.Logf("%s %s %s: %s", h.GetName(), h.GetScope(), h.GetPhase(), h.GetReason())
@@ -159,7 +162,8 @@ func checkReport(t *testing.T, client pb.OperatorServiceClient, hosts int) {
 		phases[h.Phase]++
 	}
 	planned := phases["recovered"]
-	if len(rep.Hosts) != hosts || rep.Numbers.Hosts != hosts || planned+phases["not-hit"] != hosts || planned < hosts/2-1 || planned > hosts/2 ||
+	const fewer = 3 // at most: one was never hit, and two heal themselves, on a slow machine before the declaration
+	if len(rep.Hosts) != hosts || rep.Numbers.Hosts != hosts || planned+phases["not-hit"] != hosts || planned < hosts/2-fewer || planned > hosts/2 ||
 		rep.Numbers.Recovered != planned || rep.Numbers.Attempts < planned/2 || rep.Debts.Open != 0 {
 		t.Errorf("the report counts %+v, its hosts are %v, open debts %d", rep.Numbers, phases, rep.Debts.Open)
 	}
