@@ -36,6 +36,7 @@ type Timeouts struct {
 	Auth      time.Duration // from there to logged in; default 30 s
 	Shell     time.Duration // from logged in to the runner's first word; default 30 s
 	Push      time.Duration // of the script; default 60 s
+	Watch     time.Duration // a script that runs longer gets a watchdog on the host, that ends it at its limit; default 1 s
 	Collect   time.Duration // of exit and output; default 60 s
 	Probe     time.Duration // one run of a verify script; default 60 s
 	Pause     time.Duration // between two probes of a verify job; default 3 s
@@ -51,7 +52,7 @@ func (t Timeouts) withDefaults() Timeouts {
 		to  time.Duration
 	}{
 		{&t.Dial, 10 * time.Second}, {&t.Handshake, 15 * time.Second}, {&t.Auth, 30 * time.Second},
-		{&t.Shell, 30 * time.Second}, {&t.Push, time.Minute}, {&t.Collect, time.Minute},
+		{&t.Shell, 30 * time.Second}, {&t.Push, time.Minute}, {&t.Watch, time.Second}, {&t.Collect, time.Minute},
 		{&t.Probe, time.Minute}, {&t.Pause, 3 * time.Second}, {&t.Retry, time.Second},
 		{&t.Keepalive, 12 * time.Second}, {&t.JumpIdle, time.Minute}, {&t.Job, 15 * time.Minute},
 	} {

@@ -5,10 +5,15 @@
 // # One attempt
 //
 // An attempt costs one connection. On it an exec of /bin/sh reads the runner (runner.sh) from its stdin and talks with us:
-// it finds the state folder, says whether the attempt is claimed already, waits for the script to be pushed by SFTP, checks
-// its digest, claims the attempt (an exclusive create), starts the supervisor (supervisor.sh) in a session of its own, waits
-// for it, and hands over exit and output; then it restarts the host if we ask. Where SFTP is off, a second exec brings the
-// script along with the runner. Nothing is claimed before we have said go, so what we give up on before that was never started.
+// it finds the state folder, says whether the attempt is claimed already, waits for our go, writes the script into the
+// attempt's folder, claims the attempt (an exclusive create), runs the script, and hands over exit and output; then it restarts
+// the host if we ask. A script of more than 64 KiB is pushed by SFTP and its digest checked; a smaller one, and any where SFTP
+// does not work, comes along with the runner, guarded by SSH itself and by its length. Nothing is claimed before we have said
+// go, so what we give up on before that was never started.
+//
+// A script that runs longer than a second, or whose connection is gone, gets a watchdog on the host that ends it at its limit.
+// (So there is one second in which a connection may vanish without a trace and leave the script without one, until the host's
+// TCP notices.)
 //
 // A lost connection, or a coordinator that was killed, changes nothing for the script: the same id asked again joins it. So
 // an attempt runs once. (A host whose systemd-logind ends all processes of a login with it, KillUserProcesses=yes, ends the
@@ -18,7 +23,7 @@
 // The attempt's folder on the host is STATE/attempts/INCIDENT_HOST_N: the incident is part of it, for ids such as HOST/1
 // come again in every incident.
 //
-// A script runs as "sh FOLDER/script.sh" from /, with umask 077 and no stdin, and has PATH, BLACKSTART_ROOT,
+// A script runs as "sh FOLDER/script.N" from /, with umask 077 and no stdin, and has PATH, BLACKSTART_ROOT,
 // BLACKSTART_ATTEMPT, BLACKSTART_KEEP and LC_ALL=C in its environment and nothing else. At its limit its process group gets
 // TERM and two seconds later KILL.
 //
@@ -46,6 +51,7 @@
 //	job out of time with the script still running              timed-out          no end in time
 //	connection lost after go, and not had again in time        lost               connection lost
 //	claimed, no exit, no process: the host stopped in mid-run  lost               stopped in mid-run
+//	the claim that it told us of is not there any more         lost               claim gone
 //	context ended before go                                    cancelled          cancelled
 //	context ended after go                                     lost               cancelled in mid-run (joinable by the same id)
 //	rung or environment that cannot be run here                failed             environment not supported

@@ -105,14 +105,52 @@ func withCertificates(keys []ssh.Signer, certs []*ssh.Certificate) []ssh.Signer 
 	return append(all, keys...)
 }
 
-// offer returns the way to authenticate for one handshake that has d for it. What closed holds must be closed after it.
-func (id *identity) offer(d time.Duration) (method ssh.AuthMethod, closer io.Closer, err error) {
+// prover stands round each signature that a host asks for.
+type prover func(sign func() (*ssh.Signature, error)) (*ssh.Signature, error)
+
+// proving is a signer within a prover. It offers what the signer offers.
+type proving struct {
+	ssh.AlgorithmSigner
+	prove prover
+}
+
+// SignWithAlgorithm is the only way in which a handshake asks a signer of this kind.
+func (p *proving) SignWithAlgorithm(rand io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
+	return p.prove(func() (*ssh.Signature, error) { return p.AlgorithmSigner.SignWithAlgorithm(rand, data, algorithm) })
+}
+
+// provingMulti is one that names its algorithms.
+type provingMulti struct {
+	proving
+	algorithms []string
+}
+
+func (p *provingMulti) Algorithms() []string { return p.algorithms }
+
+// withProver puts a prover round signers; one that can only sign in its own way stays as it is.
+func withProver(signers []ssh.Signer, prove prover) []ssh.Signer {
+	all := make([]ssh.Signer, 0, len(signers))
+	for _, signer := range signers {
+		switch s := signer.(type) {
+		case ssh.MultiAlgorithmSigner:
+			signer = &provingMulti{proving{s, prove}, s.Algorithms()}
+		case ssh.AlgorithmSigner:
+			signer = &proving{s, prove}
+		}
+		all = append(all, signer)
+	}
+	return all
+}
+
+// offer returns the way to authenticate for one handshake that has d for it; prove stands round its signatures. closer must
+// be closed after it.
+func (id *identity) offer(d time.Duration, prove prover) (method ssh.AuthMethod, closer io.Closer, err error) {
 	if id.socket == "" {
-		return ssh.PublicKeys(id.signers...), io.NopCloser(nil), nil
+		return ssh.PublicKeys(withProver(id.signers, prove)...), io.NopCloser(nil), nil
 	}
 	conn, err := net.DialTimeout("unix", id.socket, d)
 	if err != nil && len(id.signers) > 0 {
-		return ssh.PublicKeys(id.signers...), io.NopCloser(nil), nil
+		return ssh.PublicKeys(withProver(id.signers, prove)...), io.NopCloser(nil), nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("ssh-agent does not answer: %w", err)
@@ -125,7 +163,7 @@ func (id *identity) offer(d time.Duration) (method ssh.AuthMethod, closer io.Clo
 		if err != nil && len(id.signers) == 0 {
 			return nil, fmt.Errorf("ssh-agent does not answer: %w", err)
 		}
-		return append(slices.Clone(id.signers), withCertificates(held, id.certs)...), nil
+		return withProver(append(slices.Clone(id.signers), withCertificates(held, id.certs)...), prove), nil
 	})
 	return method, conn, nil
 }

@@ -69,8 +69,8 @@ func (r *SSH) jumpFor(path []hop) *jump {
 	return j
 }
 
-// reachThrough opens a TCP connection from the last jump host. release gives back the turn for a handshake through it.
-func (r *SSH) reachThrough(ctx context.Context, c *clock, t target) (net.Conn, func(), *end) {
+// reachThrough opens a TCP connection from the last jump host, whose turns bound the handshakes through it.
+func (r *SSH) reachThrough(ctx context.Context, c *clock, t target) (net.Conn, []turns, *end) {
 	j := r.jumpFor(t.via)
 	if err := j.channels.take(ctx, c); err != nil {
 		return nil, nil, stopped(err)
@@ -80,23 +80,19 @@ func (r *SSH) reachThrough(ctx context.Context, c *clock, t target) (net.Conn, f
 		j.channels.give()
 		return nil, nil, e
 	}
+	t.pass(StepJump)
 	leave := sync.OnceFunc(func() {
 		r.leave(j, via)
 		j.channels.give()
 	})
-	if err := j.handshakes.take(ctx, c); err != nil {
-		leave()
-		return nil, nil, stopped(err)
-	}
 	dialCtx, cancel := context.WithTimeoutCause(ctx, r.cfg.Timeouts.Dial, errSlow)
 	defer cancel()
 	conn, err := via.client.DialContext(dialCtx, "tcp", t.addr)
 	if err != nil {
-		j.handshakes.give()
 		leave()
 		return nil, nil, throughEnd(dialCtx, err)
 	}
-	return &jumpedConn{conn, leave}, j.handshakes.give, nil
+	return &jumpedConn{conn, leave}, []turns{j.handshakes}, nil
 }
 
 func throughEnd(ctx context.Context, err error) *end {

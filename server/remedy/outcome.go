@@ -20,6 +20,9 @@ func judge(job recovery.Job, exit int, output string) recovery.Result {
 		return res
 	}
 	switch {
+	case exit == 0 && job.Plain:
+		return set(recovery.Succeeded, "", "The script ended with 0.")
+	case job.Plain: // its other exits are its own affair
 	case exit == 0 && outcome == "repaired":
 		return set(recovery.Succeeded, "", "The script says that it has repaired the host; proof is to come.")
 	case exit == 0 && line == "":

@@ -46,6 +46,20 @@ func (k *kept) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// last returns the last line that holds something, cleaned.
+func (k *kept) last() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return lastWords(string(k.tail))
+}
+
+// reset forgets what was written.
+func (k *kept) reset() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.head, k.tail, k.total = nil, nil, 0
+}
+
 // bytes returns head and tail, with a line between that says how much was left out.
 func (k *kept) bytes() []byte {
 	k.mu.Lock()

@@ -17,6 +17,10 @@ import (
 
 const cancelledInMidRun = "cancelled in mid-run"
 
+// mostInline is the largest script that travels within the runner's text; a larger one is pushed by SFTP. Either way it costs
+// one connection, but SFTP costs the host another process and us several round trips.
+const mostInline = 64 << 10
+
 // errDropped says that the connection or the runner's front was lost and the work may be joined by another connection.
 var errDropped = errors.New("the connection was lost")
 
@@ -31,8 +35,9 @@ type attempt struct {
 	scripts Scripts
 	clock   *clock
 
-	embed   bool // bring the script along with the runner, for SFTP does not work
+	embed   bool // bring the script along with the runner, for it is small or SFTP does not work
 	sent    bool // go was said: from here on the script may run
+	claimed bool // the host said that the attempt is claimed there
 	joined  bool
 	asked   bool // for the restart
 	result  *recovery.Result
@@ -44,6 +49,7 @@ func (a *attempt) run(ctx context.Context) recovery.Result {
 	if e := a.usable(); e != nil {
 		return e.result()
 	}
+	a.embed = len(a.scripts.Repair) <= mostInline
 	for pause := a.r.cfg.Timeouts.Retry; ; pause = min(2*pause, 16*a.r.cfg.Timeouts.Retry) {
 		err := a.once(ctx)
 		var e *end
@@ -147,8 +153,12 @@ func (a *attempt) converse(ctx context.Context, l *link) error {
 		return noShell(t)
 	}
 	answer := "go"
-	if folder, fresh := strings.CutPrefix(rest, "fresh "); fresh && !a.embed {
-		if err := a.push(ctx, l, folder+"/script."+t.nonce); err != nil {
+	path, fresh := strings.CutPrefix(rest, "fresh ")
+	if fresh && a.claimed {
+		return &end{recovery.Lost, "claim gone", "The host has forgotten that the script was started there, so its disk was lost, reset or not written before a crash; look at it before another attempt."}
+	}
+	if fresh && !a.embed {
+		if err := a.push(ctx, l, path); err != nil {
 			if ctx.Err() != nil {
 				return a.broken(ctx, l, t, err)
 			}
@@ -182,12 +192,15 @@ func (a *attempt) converse(ctx context.Context, l *link) error {
 	case word == "joined":
 		a.joined = true
 	}
+	a.claimed = true
 	return a.await(ctx, l, t)
 }
 
 // await waits for the script's end, collects it, and restarts the host if the job wants that.
 func (a *attempt) await(ctx context.Context, l *link, t *talk) error {
+	stop := t.sayLater(a.r.cfg.Timeouts.Watch, "watch") // a quick script needs no watchdog
 	word, rest, err := a.hear(ctx, t, a.clock.remaining()+time.Second)
+	stop()
 	switch {
 	case err != nil:
 		return a.broken(ctx, l, t, err)
@@ -328,7 +341,7 @@ func (a *attempt) text(nonce string) string {
 	if a.embed {
 		script = string(a.scripts.Repair)
 	}
-	sum := sha256.Sum256(a.scripts.Repair)
+	sum := sha256.Sum256(a.scripts.Repair) // of what is pushed; what travels here is guarded by SSH and its length
 	reboot := a.job.Rung.RebootCmd
 	if reboot == "" {
 		reboot = "reboot"
@@ -336,7 +349,7 @@ func (a *attempt) text(nonce string) string {
 	return head(
 		"bs_nonce", nonce, "bs_id", a.job.ID, "bs_folder", folderName(a.job), "bs_env", a.job.Rung.Environment,
 		"bs_root", a.job.Rung.Root, "bs_limit", a.limit(), "bs_sum", hex.EncodeToString(sum[:]),
-		"bs_super", supervisor, "bs_text", script, "bs_reboot", reboot,
+		"bs_text", script, "bs_size", strconv.Itoa(len(script)), "bs_reboot", reboot,
 	) + runner
 }
 

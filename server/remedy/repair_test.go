@@ -158,18 +158,14 @@ func TestHostStoppedInMidRunIsLost(t *testing.T) {
 	here, _ := m.gate("here"), m.gate("gate")
 	done := runAsync(t.Context(), r, m.job(id(1)), script(`echo here >"$BLACKSTART_ROOT/here"; read -r x <"$BLACKSTART_ROOT/gate"; `+claimOK))
 	arrived(t, here)
-	killGroup := func(file string) {
-		text, err := os.ReadFile(m.attempt(id(1), file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		pid, _, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
-		if err := exec.Command("kill", "-9", "--", "-"+pid).Run(); err != nil {
-			t.Fatal(err)
-		}
+	text, err := os.ReadFile(m.attempt(id(1), "claim"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	killGroup("pid")   // the supervisor, its reader and its watch
-	killGroup("group") // the script
+	group, _, _ := strings.Cut(string(text), " ") // the front leads it, and all of the attempt is in it
+	if err := exec.Command("kill", "-9", "--", "-"+group).Run(); err != nil {
+		t.Fatal(err)
+	}
 	want(t, <-done, recovery.Lost, "stopped in mid-run")
 	want(t, r.Run(t.Context(), m.job(id(1)), script(claimOK)), recovery.Lost, "stopped in mid-run")
 	if m.ran() != 1 {
@@ -195,8 +191,17 @@ func TestStoppedBetweenClaimAndStart(t *testing.T) {
 
 func TestLimitOnTheFarSide(t *testing.T) {
 	t.Parallel()
-	r, key := newRemedy(t, nil)
-	m := new(machine).start(t, key)
+	for name, m := range map[string]*machine{"a session of its own": {}, "the server's process group": {sameSession: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limitOnTheFarSide(t, m)
+		})
+	}
+}
+
+func limitOnTheFarSide(t *testing.T, m *machine) {
+	r, key := newRemedy(t, func(c *Config) { c.Timeouts.Watch = 50 * time.Millisecond })
+	m.start(t, key)
 	m.gate("gate")
 	s := script(`echo waiting; trap '' TERM; (read -r y <"$BLACKSTART_ROOT/gate") & read -r x <"$BLACKSTART_ROOT/gate"`)
 	s.Limit = 200 * time.Millisecond
@@ -205,16 +210,60 @@ func TestLimitOnTheFarSide(t *testing.T) {
 	if out, _ := os.ReadFile(filepath.Join(r.cfg.OutputDir, "inc_brt-app01_1.log")); string(out) != "waiting\n" {
 		t.Fatalf("%q", out)
 	}
-	group, _ := os.ReadFile(m.attempt(id(1), "group"))
+	file := "claim"
+	if m.sameSession {
+		file = "group"
+	}
+	text, _ := os.ReadFile(m.attempt(id(1), file))
+	group, _, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
 	all, err := exec.Command("ps", "-A", "-o", "pgid=,stat=").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(all)) {
 		f := strings.Fields(line)
-		if f[0] == strings.TrimSpace(string(group)) && f[1][0] != 'Z' { // a dead process that nobody has buried yet is none
+		if f[0] == group && f[1][0] != 'Z' { // a dead process that nobody has buried yet is none
 			t.Fatalf("something of the script still runs: %s", line)
 		}
+	}
+}
+
+// A script is ended at its limit also when nobody is there to see it: the host's half does it without us.
+func TestLimitWithoutAConnection(t *testing.T) {
+	t.Parallel()
+	r, key := newRemedy(t, func(c *Config) { c.Timeouts.Watch, c.Timeouts.Retry = time.Hour, 3*time.Second })
+	m := new(machine).start(t, key)
+	here, _ := m.gate("here"), m.gate("gate")
+	s := script(`trap 'echo ended at the limit >>"$BLACKSTART_ROOT/ran"; exit 3' TERM; echo x >"$BLACKSTART_ROOT/here"; read -r x <"$BLACKSTART_ROOT/gate"`)
+	s.Limit = 100 * time.Millisecond
+	done := runAsync(t.Context(), r, m.job(id(1)), s)
+	arrived(t, here)
+	m.cut()
+	res := <-done // after three seconds: the limit was over long before
+	want(t, res, recovery.TimedOut, "script over its limit")
+	if !res.Joined || m.ran() != 2 {
+		t.Fatalf("%+v, %d lines", res, m.ran())
+	}
+}
+
+// A claim that the host has lost with its disk's last seconds must not run the script a second time.
+func TestClaimGone(t *testing.T) {
+	t.Parallel()
+	r, key := newRemedy(t, func(c *Config) { c.Timeouts.Retry = 10 * time.Millisecond })
+	m := new(machine).start(t, key)
+	here, gate := m.gate("here"), m.gate("gate")
+	s := script(`echo x >"$BLACKSTART_ROOT/here"; read -r x <"$BLACKSTART_ROOT/gate"`)
+	s.Limit = time.Second // what is left there without a folder waits for that
+	done := runAsync(t.Context(), r, m.job(id(1)), s)
+	arrived(t, here)
+	if err := os.RemoveAll(m.attempt(id(1), "")); err != nil {
+		t.Fatal(err)
+	}
+	m.cut()
+	want(t, <-done, recovery.Lost, "claim gone")
+	pass(t, gate)
+	if m.ran() != 1 {
+		t.Fatalf("ran %d times", m.ran())
 	}
 }
 
@@ -279,39 +328,25 @@ func TestRestartOnce(t *testing.T) {
 
 func TestShellsOfTheFarSide(t *testing.T) {
 	t.Parallel()
-	shells := [][]string{{"/bin/sh"}, {"dash"}, {"busybox", "sh"}, {"bash", "--posix"}, {"bash"}}
+	shells := []string{"/bin/sh", "dash", "busybox sh", "bash --posix", "bash"}
 	for _, shell := range shells {
-		if _, err := exec.LookPath(shell[0]); err != nil {
-			t.Logf("%s is not here and left out", shell[0])
+		if _, err := exec.LookPath(strings.Fields(shell)[0]); err != nil {
+			t.Logf("%s is not here and left out", shell)
 			continue
 		}
 		r, key := newRemedy(t, nil)
-		m := (&machine{shell: shell}).start(t, key)
+		m := (&machine{sh: shell}).start(t, key)
 		for n, off := range []bool{false, true} {
 			m.noSFTP = off
-			want(t, r.Run(t.Context(), m.job(id(n)), script(claimOK)), recovery.Succeeded, "")
-			res := r.Run(t.Context(), m.job(id(n)), script(claimOK))
-			want(t, res, recovery.Succeeded, "")
-			if !res.Joined || m.ran() != n+1 {
-				t.Fatalf("%v: %+v, ran %d", shell, res, m.ran())
+			for i, text := range []string{claimOK, large + claimOK} {
+				job := m.job(id(2*n + i))
+				want(t, r.Run(t.Context(), job, script(text)), recovery.Succeeded, "")
+				res := r.Run(t.Context(), job, script(text))
+				want(t, res, recovery.Succeeded, "")
+				if !res.Joined || m.ran() != 2*n+i+1 {
+					t.Fatalf("%v: %+v, ran %d", shell, res, m.ran())
+				}
 			}
-		}
-		// the supervisor in the same shell
-		dir := m.root + "/by-hand"
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(dir+"/script.sh", []byte("echo said; exit 7"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		args := append(shell[1:len(shell):len(shell)], "-c", supervisor, "x", dir, "5", "-", "setsid", m.root, "id", m.root)
-		if err := exec.Command(shell[0], args...).Run(); err != nil {
-			t.Fatal(err)
-		}
-		exit, _ := os.ReadFile(dir + "/exit")
-		output, _ := os.ReadFile(dir + "/output")
-		if !strings.HasPrefix(string(exit), "7 ended") || string(output) != "said\n" {
-			t.Fatalf("%v: %q %q", shell, exit, output)
 		}
 	}
 }

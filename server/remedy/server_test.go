@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,14 +34,17 @@ type machine struct {
 	listener net.Listener
 	user     ssh.PublicKey // the one that may log in
 
-	noSFTP    bool
-	noSession bool
-	noExec    bool
-	shell     []string // instead of sh -c COMMAND
-	chatter   string   // printed before the command runs
-	env       []string // instead of the usual one
-	deadAuth  chan struct{}
-	raw       func(net.Conn) // instead of SSH
+	sameSession bool // commands run in the process group of the server, as no real one does
+	noSFTP      bool
+	noSession   bool
+	noExec      bool
+	shell       []string // instead of sh -c COMMAND
+	sh          string   // instead of /bin/sh in COMMAND
+	chatter     string   // printed before the command runs
+	env         []string // instead of the usual one
+	deadAuth    chan struct{}
+	raw         func(net.Conn) // instead of SSH
+	preAuth     func(ssh.ServerPreAuthConn)
 
 	mu          sync.Mutex
 	conns       map[net.Conn]bool
@@ -150,9 +154,7 @@ func (m *machine) cut() {
 }
 
 func (m *machine) serve(conn net.Conn) {
-	n := m.handshakes.Add(1)
-	for old := m.maxAtOnce.Load(); n > old && !m.maxAtOnce.CompareAndSwap(old, n); old = m.maxAtOnce.Load() {
-	}
+	counted := &countedConn{Conn: conn, m: m}
 	config := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		if m.deadAuth != nil {
 			<-m.deadAuth
@@ -162,9 +164,15 @@ func (m *machine) serve(conn net.Conn) {
 		}
 		return nil, nil
 	}}
+	config.AuthLogCallback = func(_ ssh.ConnMetadata, _ string, err error) {
+		if err == nil {
+			counted.ended() // before the client knows
+		}
+	}
+	config.PreAuthConnCallback = m.preAuth
 	config.AddHostKey(m.key)
-	sc, chans, reqs, err := ssh.NewServerConn(conn, config)
-	m.handshakes.Add(-1)
+	sc, chans, reqs, err := ssh.NewServerConn(counted, config)
+	counted.ended()
 	if err != nil {
 		return
 	}
@@ -185,6 +193,35 @@ func (m *machine) serve(conn net.Conn) {
 		}
 	}
 	sessions.Wait()
+}
+
+// countedConn counts a handshake from the client's first words on.
+type countedConn struct {
+	net.Conn
+	m          *machine
+	began, end sync.Once
+	counts     atomic.Bool
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.began.Do(func() {
+			c.counts.Store(true)
+			n := c.m.handshakes.Add(1)
+			for old := c.m.maxAtOnce.Load(); n > old && !c.m.maxAtOnce.CompareAndSwap(old, n); old = c.m.maxAtOnce.Load() {
+			}
+		})
+	}
+	return n, err
+}
+
+func (c *countedConn) ended() {
+	c.end.Do(func() {
+		if c.counts.Load() {
+			c.m.handshakes.Add(-1)
+		}
+	})
 }
 
 func (m *machine) forward(nc ssh.NewChannel) {
@@ -252,6 +289,9 @@ func (m *machine) exec(ch ssh.Channel, line string) {
 	defer func() { _ = ch.Close() }()
 	_, _ = io.WriteString(ch, m.chatter)
 	args := m.shell
+	if m.sh != "" {
+		line = strings.ReplaceAll(line, "/bin/sh", m.sh)
+	}
 	if args == nil {
 		args = []string{"/bin/sh", "-c", line}
 	}
@@ -261,6 +301,7 @@ func (m *machine) exec(ch ssh.Channel, line string) {
 		cmd.Env = []string{"PATH=" + m.root + "/bin:" + os.Getenv("PATH"), "HOME=" + m.root, "BLACKSTART_ROOT=" + m.root}
 	}
 	cmd.Dir = m.root
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: !m.sameSession} // as sshd does
 	in, _ := cmd.StdinPipe()
 	cmd.Stdout, cmd.Stderr = ch, ch.Stderr()
 	if err := cmd.Start(); err != nil {
@@ -308,6 +349,9 @@ const (
 	noteRun = `echo "$BLACKSTART_ATTEMPT" >>"$BLACKSTART_ROOT/ran"` + "\n"
 	claimOK = "echo BLACKSTART-RESULT outcome=repaired bad=1 good=2 removed=1 kept=1\n"
 )
+
+// large makes a script too large to travel within the runner.
+var large = strings.Repeat("# a comment that fills the script\n", mostInline/30)
 
 func script(body string) Scripts { return Scripts{Repair: []byte(noteRun + body)} }
 

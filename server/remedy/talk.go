@@ -18,9 +18,6 @@ import (
 //go:embed runner.sh
 var runnerText string
 
-//go:embed supervisor.sh
-var supervisorText string
-
 // lean leaves out the lines of a shell text that are only comment, for they are sent to every host.
 func lean(text string) string {
 	var out strings.Builder
@@ -32,7 +29,7 @@ func lean(text string) string {
 	return out.String()
 }
 
-var runner, supervisor = lean(runnerText), lean(supervisorText)
+var runner = lean(runnerText)
 
 // shellQuote makes text one word of POSIX sh.
 func shellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
@@ -57,11 +54,14 @@ var (
 )
 
 // talk is a conversation with a shell text on the far side: an exec of sh that has read the text from its stdin and whose
-// own words begin with a secret one.
+// own words begin with a secret one. The text is sent when sh itself has spoken: a forced command, or a program that a login
+// script starts in sh's place, gets none of it, for it might obey it line by line.
 type talk struct {
 	l       *link
 	session *ssh.Session
 	nonce   string
+	knock   string // sh's first word; another one than nonce, for on the host everybody may read it
+	text    string // sent after it; then empty
 	in      io.WriteCloser
 	out     *bufio.Reader
 	chatter *kept // what else it printed, for people
@@ -71,7 +71,7 @@ type talk struct {
 
 // newTalk starts sh with a text that is made for a fresh nonce. errEnd, errSlow or the link's error tell why it cannot be.
 func newTalk(ctx context.Context, l *link, deadline time.Duration, text func(nonce string) string) (*talk, error) {
-	t := &talk{l: l, nonce: rand.Text(), chatter: newKept(0, 2<<10), stderr: newKept(0, 2<<10)}
+	t := &talk{l: l, nonce: rand.Text(), knock: rand.Text(), chatter: newKept(0, 2<<10), stderr: newKept(0, 2<<10)}
 	_, err := within(ctx, deadline, l.close, func() (*talk, error) {
 		session, err := l.client.NewSession()
 		if err != nil {
@@ -87,12 +87,12 @@ func newTalk(ctx context.Context, l *link, deadline time.Duration, text func(non
 		if t.in, err = session.StdinPipe(); err != nil {
 			return nil, err
 		}
-		return t, session.Start("exec /bin/sh")
+		t.text = text(t.nonce)
+		return t, session.Start("echo; echo " + t.knock + "; exec /bin/sh") // csh and fish read it alike; another shell between would cost
 	})
 	if err != nil {
 		return nil, err
 	}
-	go func() { _, _ = io.WriteString(t.in, text(t.nonce)) }() // ends with the link at the latest
 	return t, nil
 }
 
@@ -102,7 +102,12 @@ func (t *talk) say(ctx context.Context, deadline time.Duration, answer string) e
 	return err
 }
 
-// hear waits for the other's next words.
+// sayLater sends one answer after a while, unless stop is called before.
+func (t *talk) sayLater(after time.Duration, answer string) (stop func() bool) {
+	return time.AfterFunc(after, func() { _, _ = io.WriteString(t.in, answer+"\n") }).Stop
+}
+
+// hear waits for the other's next words; before the first ones it sends the text.
 func (t *talk) hear(ctx context.Context, deadline time.Duration) (string, error) {
 	return within(ctx, deadline, t.l.close, func() (string, error) {
 		for {
@@ -112,6 +117,11 @@ func (t *talk) hear(ctx context.Context, deadline time.Duration) (string, error)
 			}
 			if said, ok := bytes.CutPrefix(line, []byte(t.nonce+" ")); ok && whole {
 				return strings.TrimRight(string(said), "\r\n"), nil
+			}
+			if t.text != "" && string(line) == t.knock+"\n" {
+				go func(text string) { _, _ = io.WriteString(t.in, text) }(t.text) // ends with the link at the latest
+				t.text = ""
+				continue
 			}
 			if t.seen += len(line); t.seen > maxChatter {
 				return "", errFlood
