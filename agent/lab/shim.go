@@ -24,7 +24,7 @@ host=${host##*/}
 
 const shimSh = shimHead + `
 case ${BLACKSTART_ATTEMPT:+$1} in
-*/script.sh)
+*/attempts/*/script.*)
 	echo "$BLACKSTART_ATTEMPT $$ $*" >>"$lab/executions/$host"
 	echo "script $host $$" 1<>"$lab/notices"
 	DO

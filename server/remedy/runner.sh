@@ -139,7 +139,7 @@ bs_script() { # becomes the script, in a clean environment
     esac
   done
   export BLACKSTART_ROOT="$bs_root" BLACKSTART_ATTEMPT="$bs_id" BLACKSTART_KEEP="$bs_keep"
-  exec $bs_sid /bin/sh "$bs_new"
+  exec $bs_sid sh "$bs_new"
 }
 
 bs_run() { # notes the script's exit
