@@ -18,7 +18,7 @@ import (
 
 func newFleet(o *options) *cobra.Command {
 	c := &cobra.Command{Use: "fleet", Short: "Check the fleet file", Example: "  blackstart fleet check fleet.yaml"}
-	c.AddCommand(newFleetCheck(o), newFleetSchema())
+	c.AddCommand(newFleetCheck(o), newFleetImport(o), newFleetSchema())
 	return c
 }
 

@@ -81,6 +81,10 @@ func (r *reader) scalar(n *yaml.Node, into scalar, what string) {
 		r.add(position(n), "write one or remove the key", "%s has no value", what)
 		return
 	}
+	if strings.Contains(n.Value, fillIn) {
+		r.blank(position(n), what)
+		return
+	}
 	if problem, do := into.parse(n.Value); problem != "" {
 		r.add(position(n), do, "%s %s", what, problem)
 		return
@@ -135,7 +139,7 @@ func (r *reader) structure(n *yaml.Node, v reflect.Value) {
 			r.add(position(key), r.nearest(key.Value, sh.keys, "remove it"), "unknown key %s in %s", quote(key.Value), sh.what)
 		default:
 			field := v.FieldByIndex(f.index)
-			r.value(value, field, key.Value)
+			r.value(value, field, whose(sh, n, key, value))
 			if t, isText := field.Addr().Interface().(*text); isText && t.s != "" && len(f.enum) > 0 && !slices.Contains(f.enum, t.s) {
 				r.add(t.at, "write "+either(f.enum), "%s is %s", key.Value, quote(t.s))
 				t.s = ""

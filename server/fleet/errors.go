@@ -15,6 +15,7 @@ type Error struct {
 	Column  int
 	Message string
 	Do      string
+	Blank   bool // nothing is wrong yet, but a value is still to be filled in
 }
 
 // Error returns the problem as one line: file:line:column: what; what to do.
@@ -69,7 +70,11 @@ func (p *problems) add(where at, do, format string, args ...any) {
 	if len(p.list) >= maxProblems {
 		return
 	}
-	e := Error{File: p.file, Line: where.line, Column: where.col, Message: printable(fmt.Sprintf(format, args...)), Do: printable(do)}
+	p.note(Error{File: p.file, Line: where.line, Column: where.col, Message: printable(fmt.Sprintf(format, args...)), Do: printable(do)})
+}
+
+// note keeps a problem, if it is new.
+func (p *problems) note(e Error) {
 	if p.seen[e] {
 		return
 	}

@@ -59,7 +59,7 @@ func Load(path string) (recovery.Fleet, error) {
 func Parse(name string, data []byte) (recovery.Fleet, error) {
 	r := &reader{problems: problems{file: name}}
 	var entry fileEntry
-	if node := r.document(data); node != nil {
+	if node := r.document(data, writeFleet); node != nil {
 		r.structure(node, reflect.ValueOf(&entry).Elem())
 	}
 	if len(r.list) > 0 && !entry.given() {
@@ -73,8 +73,11 @@ func Parse(name string, data []byte) (recovery.Fleet, error) {
 	return fleet, nil
 }
 
-// document parses the YAML into its one root node, or adds why not.
-func (r *reader) document(data []byte) *yaml.Node {
+// writeFleet is what to do about an empty fleet file.
+const writeFleet = "write fleet:, tiers: and hosts:"
+
+// document parses the YAML into its one root node, or adds why not; write is what to do about an empty file.
+func (r *reader) document(data []byte, write string) *yaml.Node {
 	if len(data) > maxBytes {
 		r.add(top, "split the estate, or use ranges", "the file is larger than %d MiB", maxBytes>>20)
 		return nil
@@ -90,7 +93,7 @@ func (r *reader) document(data []byte) *yaml.Node {
 	var doc, second yaml.Node
 	err = loader.Load(&doc)
 	if errors.Is(err, io.EOF) {
-		r.add(top, "write fleet:, tiers: and hosts:", "the file is empty")
+		r.add(top, write, "the file is empty")
 		return nil
 	}
 	if err == nil {
@@ -104,7 +107,7 @@ func (r *reader) document(data []byte) *yaml.Node {
 		return nil
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 || isNull(doc.Content[0]) {
-		r.add(top, "write fleet:, tiers: and hosts:", "the file is empty")
+		r.add(top, write, "the file is empty")
 		return nil
 	}
 	root := doc.Content[0]
