@@ -50,6 +50,7 @@ func (o *options) completeFlags(c *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"output": words("table", "json"), "log-level": words("debug", "info", "warn", "error"), "phase": words(phases...),
 		"playbook": o.completePlaybooks, "incident": o.completeIncidents, "wave": o.completeWaves, "coordinator": cobra.NoFileCompletions,
+		"hosts": completePattern, "rung": completeRungs,
 		"operator": cobra.NoFileCompletions, "reason": cobra.NoFileCompletions, "note": cobra.NoFileCompletions, "title": cobra.NoFileCompletions,
 	} {
 		if c.LocalNonPersistentFlags().Lookup(flag) != nil || c.PersistentFlags().Lookup(flag) != nil {

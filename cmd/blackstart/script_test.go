@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 		Setup:         prepareScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "until": until, "serving": serving, "phonehome": phoneHome, "quickplaybook": quickPlaybook, "capture": capture,
+			"machines": machines, "wrote": wrote, "startedonce": startedOnce, "runfolder": runFolder,
 		},
 	})
 }

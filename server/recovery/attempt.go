@@ -105,10 +105,7 @@ func (s *State) verifyEnded(h *HostState, in Finished, now time.Time) Event {
 
 // attemptEnded decides what follows from a result. Policy follows the class.
 func (s *State) attemptEnded(h *HostState, a *Attempt, in Finished, now time.Time) Event {
-	r := in.Result
-	if in.Resumed && r.Class == Unreachable {
-		r.Class = Lost // something had been started: perhaps the host restarts at this moment
-	}
+	r := in.known()
 	e := &AttemptEnded{Attempt: a.ID, Host: h.Host.Name, Result: r, Rung: h.Rung}
 	verify := func(reason string) {
 		e.Next, e.Until, e.Reason = Verifying, now.Add(s.Playbook.VerifyWithin), reason

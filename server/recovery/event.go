@@ -218,6 +218,38 @@ type IncidentClosed struct {
 	Reason     string   `json:"reason"`
 }
 
+// RunDeclared starts a run: one playbook on some hosts without an incident. It freezes what will run, as text, and where.
+type RunDeclared struct {
+	Run      string      `json:"run"`
+	Playbook Playbook    `json:"playbook"`
+	Scripts  []RunScript `json:"scripts"`
+	Plain    bool        `json:"plain,omitempty"`  // a script of no playbook: exit 0 is its success, without a result line
+	Reboot   bool        `json:"reboot,omitempty"` // restart a host after its script has succeeded
+	Fleet    Fleet       `json:"fleet"`            // the hosts that take part, and what limits them
+	Hosts    []RunHost   `json:"hosts"`            // every host that was chosen
+}
+
+// RunEnded says that every host that took part has a result.
+type RunEnded struct {
+	Hosts     int    `json:"hosts"`
+	Succeeded int    `json:"succeeded"`
+	Reason    string `json:"reason"`
+}
+
+// RunScript is the text that runs in one environment.
+type RunScript struct {
+	Environment string `json:"environment"`
+	Text        string `json:"text"`
+}
+
+// RunHost is one host that was chosen for a run: the rung that it takes, or why it takes no part.
+type RunHost struct {
+	Host     string `json:"host"`
+	Rung     int    `json:"rung"` // index in its ladder; -1: none
+	RungName string `json:"rung_name,omitempty"`
+	Refused  string `json:"refused,omitempty"`
+}
+
 // Failure is one host's failure, as counted by breakers and accepted by people.
 type Failure struct {
 	Host      string `json:"host"`
@@ -268,6 +300,8 @@ var eventTypes = []func() Event{
 	func() Event { return &CoordinatorRestarted{} },
 	func() Event { return &IncidentAborted{} },
 	func() Event { return &IncidentClosed{} },
+	func() Event { return &RunDeclared{} },
+	func() Event { return &RunEnded{} },
 }
 
 // The kinds, as they stand in the journal. They never change.
@@ -300,6 +334,8 @@ func (*IncidentResumed) Kind() string      { return "incident-resumed" }
 func (*CoordinatorRestarted) Kind() string { return "coordinator-restarted" }
 func (*IncidentAborted) Kind() string      { return "incident-aborted" }
 func (*IncidentClosed) Kind() string       { return "incident-closed" }
+func (*RunDeclared) Kind() string          { return "run-declared" }
+func (*RunEnded) Kind() string             { return "run-ended" }
 
 var newEvent = func() map[string]func() Event {
 	m := make(map[string]func() Event, len(eventTypes))

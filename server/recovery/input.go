@@ -76,6 +76,15 @@ type Finished struct {
 	Resumed bool // the job was started by an earlier run of the coordinator
 }
 
+// known is the result in the light of what was started before.
+func (in Finished) known() Result {
+	r := in.Result
+	if in.Resumed && r.Class == Unreachable {
+		r.Class = Lost // something had been started: perhaps the host restarts at this moment
+	}
+	return r
+}
+
 // Restarted says that the coordinator has started again with this incident open. Alive is when it was last known to run: no
 // clock of the incident may run while nobody could hear the hosts.
 type Restarted struct{ Alive time.Time }

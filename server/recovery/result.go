@@ -42,6 +42,7 @@ type Job struct {
 	Reboot     bool          `json:"reboot"`                // restart the host into its own system once the script's result is recorded
 	Timeout    time.Duration `json:"timeout"`               // for the whole job, queueing excluded
 	BootBefore string        `json:"boot_before,omitempty"` // JobVerify: facts of this boot are no answer yet
+	Plain      bool          `json:"plain,omitempty"`       // JobRepair: the script is of no playbook; exit 0 is its success, without a result line
 }
 
 // Result is how a job ended.

@@ -64,13 +64,7 @@ func (w *WaveState) candidates(rank int) *queue {
 }
 
 func (q *queue) next(sv *survey) *HostState {
-	best := ""
-	found := false
-	for _, c := range q.councils {
-		if len(q.hosts[c]) > 0 && (!found || sv.councils[c] < sv.councils[best]) {
-			best, found = c, true
-		}
-	}
+	best, found := sv.turn(q.councils, func(c string) bool { return len(q.hosts[c]) > 0 })
 	if !found {
 		return nil
 	}
@@ -105,6 +99,6 @@ func (s *State) start(h *HostState, sv *survey, now time.Time) Event {
 		sv.group[g]++
 	}
 	sv.starting[h.Host.Name] = true
-	sv.take(h)
+	sv.take(h.Host, 1)
 	return e
 }

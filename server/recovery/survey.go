@@ -5,11 +5,9 @@ import "time"
 // survey is one pass over all hosts: the counts that breakers, gates and the scheduler judge by. It is rebuilt for each
 // tick, so that nothing counted can drift from the state.
 type survey struct {
+	usage
 	waves     []tally // by wave, index 0 is wave 1
-	slots     map[string]int
-	group     map[string]int // members being worked on and not yet proven
 	canaries  map[canaryKey]*ramp
-	councils  map[string]int  // attempts under way
 	starting  map[string]bool // hosts whose attempt this very tick starts
 	up        map[string]bool
 	upWhy     map[string]string
@@ -42,11 +40,8 @@ func (r *ramp) window() int { return r.proven + 1 }
 
 func (s *State) survey(now time.Time) *survey {
 	sv := &survey{
-		waves: make([]tally, len(s.Waves)), slots: map[string]int{ResourceSSH: defaultSSHSlots}, group: map[string]int{},
-		canaries: map[canaryKey]*ramp{}, starting: map[string]bool{}, councils: map[string]int{}, up: map[string]bool{}, upWhy: map[string]string{},
-	}
-	for _, r := range s.Fleet.Resources {
-		sv.slots[r.Name] = r.Slots
+		usage: newUsage(s.Fleet.Resources), waves: make([]tally, len(s.Waves)),
+		canaries: map[canaryKey]*ramp{}, starting: map[string]bool{}, up: map[string]bool{}, upWhy: map[string]string{},
 	}
 	half := s.policy().SilentAfter / 2
 	for _, h := range s.order {
@@ -60,8 +55,6 @@ func (s *State) survey(now time.Time) *survey {
 	}
 	return sv
 }
-
-const defaultSSHSlots = 32
 
 func (s *State) count(sv *survey, h *HostState, now time.Time, half time.Duration) {
 	if h.Wave < 1 || h.Phase == NotHit {
@@ -98,7 +91,7 @@ func (s *State) count(sv *survey, h *HostState, now time.Time, half time.Duratio
 		}
 	case Attempting:
 		sv.inFlight++
-		sv.take(h)
+		sv.take(h.Host, 1)
 	case Verifying:
 		sv.inFlight++
 		if !h.ProvenAt.IsZero() {
@@ -130,17 +123,6 @@ func (sv *survey) ramp(k canaryKey) *ramp {
 		sv.canaries[k] = r
 	}
 	return r
-}
-
-// take books the slots of one attempt.
-func (sv *survey) take(h *HostState) {
-	sv.slots[ResourceSSH]--
-	for _, r := range h.Host.Resources {
-		if _, scarce := sv.slots[r]; scarce && r != ResourceSSH {
-			sv.slots[r]--
-		}
-	}
-	sv.councils[h.Host.Council]++
 }
 
 // serviceUp reports whether a service serves: every critical host and enough of the others are up. It names the first

@@ -114,7 +114,7 @@ func (s *State) hostBlocked(h *HostState, w *WaveState, sv *survey, now time.Tim
 			return r, true
 		}
 	}
-	return slotBlocked(h, sv)
+	return sv.slotBlocked(h.Host)
 }
 
 // usable reports whether the rung that the host's next attempt would use leads anywhere.
@@ -163,8 +163,8 @@ func (s *State) groupBlocked(h *HostState, name string, sv *survey) (Reason, boo
 	if g == nil {
 		return Reason{}, false
 	}
-	if n, most := sv.group[name], max(1, g.MaxAtOnce); n >= most {
-		return Reason{WaitGroup, fmt.Sprintf("%d of group %s are being worked on, the most allowed", n, name)}, true
+	if r, held := sv.groupFull(g); held {
+		return r, true
 	}
 	if g.MaxDown > 0 && s.connected(h) {
 		down := 0
@@ -218,16 +218,4 @@ func (s *State) waitsForService(service, other string, sv *survey) bool {
 		}
 	}
 	return false
-}
-
-func slotBlocked(h *HostState, sv *survey) (Reason, bool) {
-	if sv.slots[ResourceSSH] <= 0 {
-		return Reason{WaitSlot, "no free slot on " + ResourceSSH}, true
-	}
-	for _, name := range h.Host.Resources {
-		if n, ok := sv.slots[name]; ok && n <= 0 {
-			return Reason{WaitSlot, "no free slot on " + name}, true
-		}
-	}
-	return Reason{}, false
 }

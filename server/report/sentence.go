@@ -67,6 +67,10 @@ func ofIncident(e recovery.Entry) string {
 			text += fmt.Sprintf(" (%s)", plural(len(v.Exceptions), "exception"))
 		}
 		return text + because(v.Reason)
+	case *recovery.RunDeclared:
+		return fmt.Sprintf("%s started run %s of playbook %s on %s, without an incident", upper(by), part(v.Run), part(v.Playbook.Name), plural(len(v.Fleet.Hosts), "host"))
+	case *recovery.RunEnded:
+		return fmt.Sprintf("The run ended: %d of %s succeeded%s", v.Succeeded, plural(v.Hosts, "host"), because(v.Reason))
 	case *recovery.HoldOverridden:
 		return fmt.Sprintf("%s lifted the holds of %s%s", upper(by), strings.Replace(part(v.Target), ":", " ", 1), because(v.Reason))
 	case *recovery.AgentRefused:
