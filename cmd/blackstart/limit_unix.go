@@ -27,6 +27,18 @@ func raiseFileLimit(log hclog.Logger, hosts int) {
 	}
 }
 
+// openFiles is how many files this process may have open.
+func openFiles() int {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return 1024
+	}
+	return int(min(uint64(l.Cur), mostOpen)) //nolint:gosec,unconvert // bounded; the type differs between systems
+}
+
+// mostOpen bounds openFiles where the system sets no bound.
+const mostOpen = 1 << 16
+
 // maxRSS is the most memory that this process has held, in bytes.
 func maxRSS() int64 {
 	var u syscall.Rusage

@@ -21,8 +21,8 @@ import (
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
-// real is a real SSH server as one is found, with a user of its own, and how an attempt on it ends.
-type real struct {
+// foundServer is a real SSH server as one is found, with a user of its own, and how an attempt on it ends.
+type foundServer struct {
 	does      string
 	class     recovery.Class
 	signature string
@@ -95,7 +95,7 @@ func tmpDir(t *testing.T) string {
 	return dir
 }
 
-func (c *real) start(t *testing.T) *foundHost {
+func (c *foundServer) start(t *testing.T) *foundHost {
 	t.Helper()
 	dir := tmpDir(t)
 	h := &foundHost{sshd: &sshd{t: t, dir: dir, root: filepath.Join(dir, "root")}}
@@ -190,7 +190,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-func (c *real) opensshd(t *testing.T, h *foundHost, shows []string, put func(name, text string, mode os.FileMode, uid int)) string {
+func (c *foundServer) opensshd(t *testing.T, h *foundHost, shows []string, put func(name, text string, mode os.FileMode, uid int)) string {
 	pam := "UsePAM no"
 	if c.pam != "" {
 		pam = "UsePAM yes"
@@ -207,7 +207,7 @@ func (c *real) opensshd(t *testing.T, h *foundHost, shows []string, put func(nam
 	return "/usr/sbin/sshd -D -e -f " + h.dir + "/sshd_config"
 }
 
-func (c *real) dropbearServer(t *testing.T, h *foundHost, shows []string) string {
+func (c *foundServer) dropbearServer(t *testing.T, h *foundHost, shows []string) string {
 	args := []string{"dropbear", "-F", "-E", "-p", "127.0.0.1:" + h.port, "-P", h.dir + "/pid"}
 	for _, kind := range shows {
 		file, _ := pair(t, kind)
@@ -366,7 +366,7 @@ const (
 	noFile    = "DIR/home/nothing"
 )
 
-var found = []real{
+var found = []foundServer{
 	// how it lets in
 	{does: "OpenSSH as Debian ships it", class: recovery.Succeeded},
 	{does: "takes only passwords", class: recovery.AuthRefused, signature: "keys not taken", says: "only password", config: []string{"PubkeyAuthentication no", "PasswordAuthentication yes"}},
@@ -389,6 +389,7 @@ var found = []real{
 	{does: "has only an RSA host key, but only an Ed25519 one is known", class: recovery.HostKeyMismatch, signature: "wrong kind of host key", shows: []string{"rsa"}, known: []string{"ed25519"}},
 	{does: "is not known", class: recovery.HostKeyMismatch, signature: "unknown host key", known: []string{}},
 	{does: "has a new host key, known_hosts has the old one", class: recovery.HostKeyMismatch, signature: "wrong host key", known: []string{"old ed25519"}},
+	{does: "has more kinds of host key than are known", class: recovery.Succeeded, shows: []string{"ed25519", "ecdsa", "rsa"}, known: []string{"rsa"}},
 	{does: "has lost one of the host keys that are known", class: recovery.Succeeded, shows: []string{"rsa"}, known: []string{"ed25519", "ecdsa", "rsa"}},
 	{does: "has one new host key among those that are known", class: recovery.HostKeyMismatch, signature: "wrong host key", shows: []string{"ed25519", "rsa"}, known: []string{"old ed25519", "rsa"}},
 
@@ -404,9 +405,10 @@ var found = []real{
 	{does: "refuses the user: DenyUsers", class: recovery.AuthRefused, signature: "no key accepted", config: []string{"DenyUsers rec"}},
 	{does: "refuses root: PermitRootLogin no", class: recovery.AuthRefused, signature: "no key accepted", config: []string{"PermitRootLogin no"}, user: "root"},
 	{does: "has a locked account (PAM off)", class: recovery.AuthRefused, signature: "no key accepted", shadow: "!:19000:0:99999:7:::"},
+	{does: "has a locked account (PAM)", class: recovery.Succeeded, shadow: "!:19000:0:99999:7:::", pam: accountOK},
 	{does: "has an expired account (PAM off)", class: recovery.AuthRefused, signature: "no key accepted", shadow: "*:19000:0:99999:7::10:"},
 	{does: "has an expired account (PAM)", class: recovery.AuthRefused, signature: "account refused", shadow: "*:19000:0:99999:7::10:", pam: accountOK},
-	{does: "refuses the account by a PAM rule (pam_access, a directory that is down)", class: recovery.AuthRefused, signature: "account refused", pam: "account required pam_deny.so"},
+	{does: "refuses the account by a PAM rule (pam_access, a directory that is down)", class: recovery.AuthRefused, signature: "account refused", pam: "account required pam_deny.so", config: []string{"Banner DIR/banner"}},
 	{does: "is still booting: pam_nologin", class: recovery.Unreachable, signature: "no logins for now", says: "booting up", pam: "account required pam_nologin.so",
 		mounts: "mount -t tmpfs tmpfs /run\nmkdir -m 755 /run/sshd\necho 'System is booting up. Unprivileged users are not permitted to log in yet.' >/run/nologin"},
 	{does: "wants the user's password changed first", class: recovery.Failed, signature: "no shell", says: "Password change required", shadow: "*:0:0:99999:7:::", pam: accountOK},
@@ -490,7 +492,7 @@ func TestAsFoundReal(t *testing.T) {
 	}
 }
 
-func (c *real) attempt(t *testing.T) recovery.Result {
+func (c *foundServer) attempt(t *testing.T) recovery.Result {
 	h := c.start(t)
 	known := c.known
 	if known == nil {

@@ -85,6 +85,9 @@ func compareWithDocs(t *testing.T, got []row) {
 	t.Helper()
 	rows := docsRows(t)
 	for _, r := range got {
+		if r.does == "" {
+			continue // not run this time
+		}
 		in, ok := rows[r.does]
 		r.todo = in.todo
 		switch {
@@ -256,7 +259,7 @@ var scripted = []hostile{
 	{does: "sends a megabyte of lines before its SSH banner", class: recovery.Succeeded, ran: 1,
 		serve: func(h *hostileHost, c net.Conn) {
 			_, _ = c.Write(bytes.Repeat([]byte("welcome to the estate\r\n"), 1<<20/23))
-			_, _ = c.Write(append(bytes.Repeat([]byte("-"), 10_000), "\r\nSSH-not at the start of the line SSH-2.0-x\r\n"[2:]...))
+			_, _ = c.Write(append(bytes.Repeat([]byte("-"), 20*512), "SSH-not at the start of a line\r\n"...))
 			h.machine.serve(c)
 		}},
 	{does: "sends lines without end before its SSH banner", class: recovery.Unreachable, signature: "not an SSH server", says: "saying “welcome”",
@@ -354,7 +357,7 @@ func TestAsFoundScripted(t *testing.T) {
 func (c hostile) run(t *testing.T) recovery.Result {
 	r, key := newRemedy(t, func(cfg *Config) {
 		if c.waits {
-			cfg.Timeouts.Handshake, cfg.Timeouts.Auth = time.Second, time.Second
+			cfg.Timeouts.Handshake, cfg.Timeouts.Auth = 600*time.Millisecond, 600*time.Millisecond
 		}
 	})
 	h := &hostileHost{machine: new(machine)}
@@ -426,6 +429,36 @@ func rsaSigner(t *testing.T) ssh.Signer {
 	return signer
 }
 
+// Once we are in, nothing is counted any more: a jump host carries the traffic of hundreds of hosts.
+func TestNoBoundAfterTheLogin(t *testing.T) {
+	t.Parallel()
+	r, key := newRemedy(t, nil)
+	m := new(machine).start(t, key)
+	to, e := r.target(m.job(id(1)))
+	if e != nil {
+		t.Fatal(e)
+	}
+	l, e := r.connect(t.Context(), nil, to)
+	if e != nil {
+		t.Fatal(e)
+	}
+	defer l.close()
+	session, err := l.client.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := session.Output(fmt.Sprintf("head -c %d /dev/zero", 2*maxGreeting)); err != nil || len(out) != 2*maxGreeting {
+		t.Fatal(len(out), err)
+	}
+}
+
+func TestProtocolBrokenInAuthentication(t *testing.T) {
+	l := &login{known: true, greeting: newGreeting(nil)}
+	e := l.end(t.Context(), errors.New("ssh: handshake failed: ssh: unexpected message type 60"+redBell+" (expected 52)"))
+	want(t, e.result(), recovery.Failed, "protocol broken")
+	saneResult(t, e.result())
+}
+
 // What stands in sh's place, a menu or what a login script has started, is given nothing that it could obey.
 func TestNothingIsSaidToAStranger(t *testing.T) {
 	t.Parallel()
@@ -490,6 +523,7 @@ func TestAgentThatDoesNotSign(t *testing.T) {
 		"waits":   func() error { <-never; return errors.New("over") },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			socket, key := agentOf(t, sign)
 			r, _ := newRemedy(t, func(cfg *Config) { cfg.Keys, cfg.AgentSocket, cfg.Timeouts.Auth = nil, socket, 500*time.Millisecond })
 			m := new(machine).start(t, key)

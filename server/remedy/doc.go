@@ -33,11 +33,19 @@
 //	TCP refused, no route, timed out                           unreachable        connection refused, no route, no answer
 //	accepts and says nothing                                   unreachable        silent after connecting
 //	closes without a banner, or is no SSH server               unreachable        closed before the banner, not an SSH server
+//	turns us away before its banner: MaxStartups, penalties    unreachable        too many logins at once
 //	drops or stalls in the handshake or in authentication      unreachable        dropped in the handshake, stalled in …
-//	no common algorithm (other than for the host key)          unreachable        no common algorithm
+//	knows our key, but is booting or going down (pam_nologin)  unreachable        no logins for now
+//	no common algorithm (other than for the host key)          failed             no common algorithm, SSH version one
+//	sends more than 2 MiB before we are in                     failed             too much before the login
+//	says in authentication what the protocol does not allow    failed             protocol broken
 //	the jump host fails in one of these ways                   as above           "jump host: " before it
 //	host key unknown, other than known, revoked, bad cert      host-key-mismatch  unknown host key, wrong host key, …
-//	no key is accepted                                         auth-refused       no key accepted
+//	host key that cannot be read, or is not held by the host   host-key-mismatch  bad host key
+//	no key is accepted                                         auth-refused       no key accepted, too many keys
+//	no key would do, or a key alone does not                   auth-refused       keys not taken, second factor wanted
+//	our key is accepted, the account is not                    auth-refused       account refused
+//	our ssh-agent is silent or does not sign                   auth-refused       ssh-agent does not answer, … sign
 //	connection lost before go                                  unreachable        dropped before the start
 //	runner silent before go                                    timed-out          shell silent
 //	no session, no shell, forced command                       failed             no session, no shell
@@ -55,6 +63,8 @@
 //	context ended before go                                    cancelled          cancelled
 //	context ended after go                                     lost               cancelled in mid-run (joinable by the same id)
 //	rung or environment that cannot be run here                failed             environment not supported
+//
+// docs/ssh-servers.md has what real servers do to get there, and what to do about it.
 //
 // An unreachable result means that this call has started nothing. Whether an earlier call with the same id had, it cannot
 // tell; the caller knows whether it asks again.

@@ -29,8 +29,7 @@ type login struct {
 	late    bool     // the phase's deadline has passed
 	methods []string // the ways to log in that the host takes
 	partly  bool     // it has accepted our key and wants something more
-	signing bool     // it knows our key, and we are at the proof
-	signed  bool     // and we have proven it
+	signed  bool     // it knows our key, and we have proven that we hold it
 	mute    error    // why we could not
 }
 
@@ -120,15 +119,12 @@ func (l *login) choose(with *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 
 // prove stands round each signature: the host has said that it knows the key.
 func (l *login) prove(sign func() (*ssh.Signature, error)) (*ssh.Signature, error) {
-	l.mu.Lock()
-	l.signing = true
-	l.mu.Unlock()
 	signature, err := sign()
 	over := l.greeting.over.Load()
 	l.greeting.words.reset() // of interest is what the host says to our proof
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.signing, l.signed, l.mute = false, err == nil && !over, err
+	l.signed, l.mute = err == nil && !over, err
 	return signature, err
 }
 
@@ -177,7 +173,7 @@ func (l *login) handshakeEnd(err error, slow bool) *end {
 func (l *login) authEnd(err error, slow bool) *end {
 	text, words := spoken(err), l.greeting.words.last()
 	switch {
-	case l.signing && slow, l.mute != nil:
+	case l.mute != nil:
 		return refusedUs("ssh-agent does not sign", "The host knows our key, but the ssh-agent does not sign with it; unlock the agent, touch or confirm the key, or name a key file.")
 	case slow:
 		return unreachable("stalled in authentication", "The host never ended the authentication; it may wait for a directory server that is down: log in as a local user.")

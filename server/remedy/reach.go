@@ -65,56 +65,151 @@ type Reached struct {
 	Took      time.Duration  `json:"took,omitempty"` // waiting for a turn included
 }
 
+// The bounds on ways that are tried at once. One that is silent for a while lets another take its place, and only goes on
+// with its own waiting; so silent hosts hold back nobody, and those that answer come at a pace that networks, jump hosts and
+// hypervisors bear.
+const (
+	reachAtOnce   = 64
+	dialPatience  = 250 * time.Millisecond
+	greetPatience = 2 * time.Second
+	stale         = 20 * time.Second // sshd gives a login two minutes from its beginning (LoginGraceTime), others less
+)
+
 // Reach goes one way into a host as an attempt would, and looks whether it has what an attempt needs. It changes nothing
-// there. It takes part in the bounds on handshakes but not in that on sessions, so that any number of ways that answer
-// nothing may be tried at once, and waits together with all that are tried with it: its deadlines are those of Config.
+// there. Its deadlines are those of Config. Any number of ways may be tried at once: those that are silent wait together.
 func (r *SSH) Reach(ctx context.Context, host recovery.Host, rung recovery.Rung) Reached {
 	began := time.Now()
-	var mu sync.Mutex // a step may be told by the connection's goroutine
-	step := StepNone
-	passed := func(s Step) {
-		mu.Lock()
-		defer mu.Unlock()
-		if s.After(step) {
-			step = s
+	p := &place{of: r.reaches}
+	defer p.leave()
+	reached, e := Reached{Step: StepNone, Agent: AgentUnknown}, (*end)(nil)
+	for tries := range 2 {
+		if err := p.take(ctx); err != nil {
+			e = stopped(err)
+			break
+		}
+		w := &way{r: r, ctx: ctx, place: p, step: StepNone, keeps: tries > 0}
+		if reached, e = w.try(host, rung); !w.wasStale(e) {
+			break
 		}
 	}
-	reached, e := r.tryRung(ctx, host, rung, passed)
 	reached.Class, reached.Detail = recovery.Succeeded, "Nothing stands in the way of a repair."
-	mu.Lock()
-	defer mu.Unlock()
 	if e != nil {
 		reached.Class, reached.Signature, reached.Detail = e.class, e.signature, e.detail
 	}
-	reached.Step, reached.Took = step, time.Since(began)
+	reached.Took = time.Since(began)
 	return reached
 }
 
-func (r *SSH) tryRung(ctx context.Context, host recovery.Host, rung recovery.Rung, passed func(Step)) (Reached, *end) {
+// way is one try to go one way.
+type way struct {
+	r      *SSH
+	ctx    context.Context
+	place  *place
+	keeps  bool        // the place, for the host is known to answer
+	silent *time.Timer // gives the place away
+
+	mu     sync.Mutex // a step may be told by the connection's goroutine
+	step   Step
+	waited time.Duration // greeted, and without a place
+}
+
+// passed notes a step, and gives away and takes back the place; no deadline runs while it does.
+func (w *way) passed(s Step) {
+	switch s { //nolint:exhaustive // the others need nothing
+	case StepTCP:
+		if w.silent.Stop() {
+			w.silent.Reset(greetPatience)
+		}
+	case StepBanner:
+		w.silent.Stop()
+		from := time.Now()
+		_ = w.place.take(w.ctx) // an end of the context shows at the next step
+		w.waited = time.Since(from)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s.After(w.step) {
+		w.step = s
+	}
+}
+
+// wasStale reports whether it may have failed because the host ends connections that wait long for their turn, as we had to:
+// that says nothing about the host.
+func (w *way) wasStale(e *end) bool {
+	return e != nil && w.waited > stale && (e.class == recovery.Unreachable || e.class == recovery.AuthRefused) && w.ctx.Err() == nil
+}
+
+// place is one of the places for ways that are tried at once; it may be left before the end, and taken again.
+type place struct {
+	of   turns
+	mu   sync.Mutex
+	held bool
+}
+
+func (p *place) take(ctx context.Context) error {
+	p.mu.Lock()
+	held := p.held
+	p.mu.Unlock()
+	if held {
+		return nil
+	}
+	if err := p.of.take(ctx, nil); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.held = true
+	p.mu.Unlock()
+	return nil
+}
+
+func (p *place) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held {
+		p.held = false
+		p.of.give()
+	}
+}
+
+// try goes the way once, as far as it leads.
+func (w *way) try(host recovery.Host, rung recovery.Rung) (Reached, *end) {
+	w.silent = time.AfterFunc(dialPatience, w.place.leave)
+	defer w.silent.Stop()
+	if w.keeps {
+		w.silent.Stop()
+	}
+	reached, e := w.climb(host, rung)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	reached.Step = w.step
+	return reached, e
+}
+
+func (w *way) climb(host recovery.Host, rung recovery.Rung) (Reached, *end) {
 	nothing := Reached{Agent: AgentUnknown}
 	environment := rung.Environment
 	if rung.Kind == recovery.RungSSH {
 		rung.Environment = recovery.EnvLinux // the way in is tried whatever it leads to
 	}
-	t, e := r.target(recovery.Job{Host: host, Rung: rung})
+	t, e := w.r.target(recovery.Job{Host: host, Rung: rung})
 	if e != nil {
 		return nothing, e
 	}
-	t.passed = passed
-	l, e := r.connect(ctx, nil, t)
+	t.passed = w.passed
+	l, e := w.r.connect(w.ctx, nil, t)
 	if e != nil {
 		return nothing, e
 	}
 	defer l.close()
 	rung.Environment = environment
-	if _, e := r.target(recovery.Job{Host: host, Rung: rung}); e != nil {
+	if _, e := w.r.target(recovery.Job{Host: host, Rung: rung}); e != nil {
 		return nothing, e
 	}
-	text, e := r.look(ctx, l, rung, passed)
+	text, e := w.r.look(w.ctx, l, rung, w.passed)
 	if e != nil {
 		return nothing, e
 	}
-	return readLook(text, passed)
+	return readLook(text, w.passed)
 }
 
 //go:embed reach.sh

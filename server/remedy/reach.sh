@@ -38,12 +38,15 @@ bs_agent() { # does the host's agent run? Names of processes are cut to 15 chara
 }
 
 bs_mount() { # PATH: type and options of the file system it lies on
-  bs_best=0 bs_type= bs_options=
+  bs_best=0 bs_type= bs_options= bs_path=$1
+  while :; do # blanks are written so there
+    case $bs_path in *' '*) bs_path=${bs_path%%' '*}'\040'${bs_path#*' '} ;; *) break ;; esac
+  done
   while read -r bs_a bs_b bs_c bs_d bs_e; do
     case $bs_b in
     /) bs_n=1 ;;
     *)
-      case $1/ in "$bs_b"/*) bs_n=${#bs_b} ;; *) continue ;; esac
+      case $bs_path/ in "$bs_b"/*) bs_n=${#bs_b} ;; *) continue ;; esac
       ;;
     esac
     [ "$bs_n" -lt "$bs_best" ] || { bs_best=$bs_n bs_type=$bs_c bs_options=,$bs_d,; }

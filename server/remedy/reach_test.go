@@ -171,19 +171,19 @@ func TestReachThroughAJumpHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	behind := func(m, jump *machine) Reached {
+	behind := func(m, jump *machine, change func(*recovery.Rung)) Reached {
 		job := m.job(id(1))
+		change(&job.Rung)
 		job.Rung.Jump = []string{"root@127.0.0.1:" + portOf(jump)}
 		return reach(t, r, job)
 	}
-	if got := behind(m, jump); got.Step != StepNeeds || got.Class != recovery.Succeeded {
+	if got := behind(m, jump, func(*recovery.Rung) {}); got.Step != StepNeeds || got.Class != recovery.Succeeded {
 		t.Fatalf("%+v", got)
 	}
-	if got := behind(m, shut); got.Step != StepNone || got.Signature != "jump host: unknown host key" {
+	if got := behind(m, shut, func(*recovery.Rung) {}); got.Step != StepNone || got.Signature != "jump host: unknown host key" {
 		t.Fatalf("%+v", got)
 	}
-	_ = m.listener.Close()
-	if got := behind(m, jump); got.Step != StepJump || got.Signature != "no connection from the jump host" {
+	if got := behind(m, jump, func(r *recovery.Rung) { r.Port = 1 }); got.Step != StepJump || got.Signature != "no connection from the jump host" {
 		t.Fatalf("%+v", got)
 	}
 }

@@ -24,6 +24,7 @@ type SSH struct {
 	trust      *trust
 	handshakes turns
 	sessions   turns
+	reaches    turns
 
 	ctx  context.Context // of what is shared between jobs
 	stop context.CancelFunc
@@ -73,7 +74,7 @@ func New(cfg Config) (*SSH, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	return &SSH{
 		cfg: cfg, identity: id, trust: known,
-		handshakes: make(turns, cfg.Handshakes), sessions: make(turns, cfg.Sessions),
+		handshakes: make(turns, cfg.Handshakes), sessions: make(turns, cfg.Sessions), reaches: make(turns, reachAtOnce),
 		ctx: ctx, stop: stop,
 		flights: map[string]*flight{}, jumps: map[string]*jump{},
 	}, nil
