@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests with real components need on a Debian machine: an SSH server and client with SFTP,
-# iproute2, python3, procps, busybox, dash, and a C compiler for the race detector. Safe to run again: says nothing when all is there.
+# dropbear, iproute2, python3, procps, busybox, dash, csh, and a C compiler for the race detector. Safe to run again: says nothing when all is there.
 # It never starts or enables an SSH server of the system's own; the tests start theirs, on loopback.
 #
 # Without CI=true a missing tool is only said, and the tests that need it name what they left out.
@@ -35,7 +35,14 @@ need python3 python3
 need procps pgrep
 need busybox busybox
 need dash dash
+need csh csh
+need dropbear-bin dropbear /usr/sbin/dropbear
+need util-linux unshare
+need mount mount
 need gcc cc gcc
+for extra in "$@"; do # PACKAGE:COMMAND, as install-bench-deps.sh adds them
+	need "${extra%%:*}" "${extra#*:}"
+done
 if command -v dpkg >/dev/null 2>&1 && [ ! -e /usr/include/stdlib.h ]; then
 	packages="$packages libc6-dev"
 fi

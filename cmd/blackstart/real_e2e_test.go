@@ -87,6 +87,7 @@ type realEstate struct {
 	key      string
 	hosts    []*realHost
 	server   *exec.Cmd
+	spawn    func(*exec.Cmd) error // starts a command of the responder; nil: right here
 }
 
 type realHost struct {
@@ -238,7 +239,14 @@ func (e *realEstate) try(args ...string) (string, int) {
 	c := exec.Command(e.binary, append([]string{"--dir", filepath.Join(e.dir, "bs"), "--coordinator", e.addr}, args...)...)
 	var both bytes.Buffer
 	c.Stdout, c.Stderr = &both, &both
-	err := c.Run()
+	begin := e.spawn
+	if begin == nil {
+		begin = (*exec.Cmd).Start
+	}
+	err := begin(c)
+	if err == nil {
+		err = c.Wait()
+	}
 	if c.ProcessState == nil {
 		e.t.Fatalf("%v: %v", args, err)
 	}
