@@ -19,7 +19,7 @@ E2E_PACKAGES = $(shell grep -rlE '^//go:build .*\be2e\b' --include='*_test.go' -
 WINDOWS_PACKAGES := ./cmd/blackstart-agent ./agent ./agent/health
 
 .DEFAULT_GOAL := help
-.PHONY: help build test deps unit race lint breaking generate generate-check bench e2e clean
+.PHONY: help build test deps unit race lint breaking generate generate-check bench bench-go bench-peers e2e clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,9 +68,17 @@ generate: $(BUF) $(PROTOC_GEN) ## Write generated code anew
 generate-check: $(BUF) $(PROTOC_GEN) ## Fail when committed generated code is stale
 	@sh tools/generate-check.sh
 
-bench: ## Run the benchmarks, the planner first
+bench: bench-go bench-peers ## Run every benchmark (docs/benchmarks.md): minutes for the code, then hours for bench-peers
+
+bench-go: ## Run the code's own benchmarks, the planner first
 	$(GO) test -run "^$$" -bench NewPlan -benchmem ./server/recovery
 	$(GO) test -run "^$$" -bench . -benchmem ./...
+
+# Needs Debian, root, a quiet machine and about three hours on two cores; installs what it compares with. A quick look takes a minute:
+#   make bench-peers BLACKSTART_BENCH_HOSTS=60 BLACKSTART_BENCH_RUNS=1 BLACKSTART_BENCH_FANOUTS=16 BLACKSTART_BENCH_SCENARIOS=sshd
+bench-peers: ## Run a script on 934 hosts with Blackstart, clush, pssh, Ansible and a bare loop (Debian, root; about three hours)
+	@sh tools/install-bench-deps.sh
+	$(GO) test -tags bench -count=1 -run '^TestPeers' -timeout 8h -v ./cmd/blackstart
 
 clean: ## Remove what was built
 	rm -rf $(BIN) $(OUT)

@@ -45,7 +45,8 @@ type agents struct {
 	sessions map[string]*session // by host
 }
 
-// PhoneHome serves one agent for as long as it stays.
+// PhoneHome serves one agent for as long as it stays. Its frame stays with the stream, and streams are many: what is large and
+// needed only at the beginning is in the frames of others.
 func (a *agents) PhoneHome(stream grpc.BidiStreamingServer[pb.PhoneHomeRequest, pb.PhoneHomeResponse]) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
@@ -54,26 +55,29 @@ func (a *agents) PhoneHome(stream grpc.BidiStreamingServer[pb.PhoneHomeRequest, 
 	if err != nil {
 		return err
 	}
-	first := a.greeting(hello)
-	s := &session{host: host, instance: hello.GetInstance(), boot: first, stream: stream, in: in, epoch: a.cfg.Epoch,
-		challenges: make(chan struct{}, 1), evicted: make(chan struct{}), alive: make(chan struct{})}
+	s := a.session(hello, stream, in)
 	if err := a.claim(ctx, s); err != nil {
 		return err
 	}
 	defer a.release(s)
-	link, err := a.cfg.Coordinator.Attach(ctx, first)
+	link, err := a.attach(ctx, hello)
 	if err != nil {
 		return err
 	}
 	defer link.Detach()
-	if err := a.introduce(s, hello); err != nil {
+	if err := a.introduce(s, host, hello); err != nil {
 		return err
 	}
 	return a.serve(ctx, s, link)
 }
 
+// attach makes the agent known as connected, with what its hello said.
+func (a *agents) attach(ctx context.Context, hello *pb.Hello) (link, error) {
+	return a.cfg.Coordinator.Attach(ctx, a.greeting(hello))
+}
+
 // hello takes the first message and believes it only when its host is the certificate's and one of ours.
-func (a *agents) hello(ctx context.Context, in *inbound) (*pb.Hello, recovery.Host, error) {
+func (a *agents) hello(ctx context.Context, in *inbound) (*pb.Hello, *recovery.Host, error) {
 	timeout := time.NewTimer(helloTimeout)
 	defer timeout.Stop()
 	var m *pb.PhoneHomeRequest
@@ -83,16 +87,16 @@ func (a *agents) hello(ctx context.Context, in *inbound) (*pb.Hello, recovery.Ho
 		case ok:
 			m = got
 		case errors.Is(in.err, io.EOF):
-			return nil, recovery.Host{}, status.Error(codes.InvalidArgument, "the stream ended before its hello")
+			return nil, nil, status.Error(codes.InvalidArgument, "the stream ended before its hello")
 		default:
-			return nil, recovery.Host{}, in.err
+			return nil, nil, in.err
 		}
 	case <-timeout.C:
-		return nil, recovery.Host{}, status.Error(codes.DeadlineExceeded, "no hello came")
+		return nil, nil, status.Error(codes.DeadlineExceeded, "no hello came")
 	}
 	name := who(ctx).name
-	no := func(c codes.Code, reason string) (*pb.Hello, recovery.Host, error) {
-		return nil, recovery.Host{}, a.refuse(ctx, name, c, reason)
+	no := func(c codes.Code, reason string) (*pb.Hello, *recovery.Host, error) {
+		return nil, nil, a.refuse(ctx, name, c, reason)
 	}
 	hello := m.GetHello()
 	switch {
@@ -108,11 +112,11 @@ func (a *agents) hello(ctx context.Context, in *inbound) (*pb.Hello, recovery.Ho
 	host, ok, err := a.cfg.Coordinator.Member(ctx, name)
 	switch {
 	case err != nil:
-		return nil, recovery.Host{}, err
+		return nil, nil, err
 	case !ok:
 		return no(codes.NotFound, "this host is not in the fleet file")
 	}
-	return hello, host, nil
+	return hello, &host, nil
 }
 
 // refuse records a connection that is not believed and answers it.
@@ -124,7 +128,7 @@ func (a *agents) refuse(ctx context.Context, host string, c codes.Code, reason s
 }
 
 // introduce tells a new agent how often to report and which probes to run, unless its facts show that it knows them.
-func (a *agents) introduce(s *session, hello *pb.Hello) error {
+func (a *agents) introduce(s *session, host *recovery.Host, hello *pb.Hello) error {
 	if err := s.standBy("", a.cfg.Beat); err != nil {
 		return err
 	}
@@ -132,7 +136,7 @@ func (a *agents) introduce(s *session, hello *pb.Hello) error {
 	for _, c := range hello.GetFacts().GetContent() {
 		known[c.GetPlaybookDigest()] = true
 	}
-	sets, news := a.probes(s.host), false
+	sets, news := a.probes(host), false
 	for _, set := range sets {
 		news = news || !known[set.GetPlaybookDigest()]
 	}
@@ -143,10 +147,10 @@ func (a *agents) introduce(s *session, hello *pb.Hello) error {
 }
 
 // probes are the probe sets of every playbook that is meant for the host.
-func (a *agents) probes(h recovery.Host) []*pb.ProbeSet {
+func (a *agents) probes(h *recovery.Host) []*pb.ProbeSet {
 	var sets []*pb.ProbeSet
 	for _, b := range a.cfg.Playbooks.All() {
-		if b.Facts.Fits(h) {
+		if b.Facts.Fits(*h) {
 			sets = append(sets, &pb.ProbeSet{PlaybookDigest: b.Facts.Digest, Bad: probes(b.Bad), Good: probes(b.Good)})
 		}
 	}
@@ -179,17 +183,21 @@ func answer(id string) string {
 // greeting turns a hello into a sighting.
 func (a *agents) greeting(h *pb.Hello) recovery.Sighting {
 	v := a.sighting(h.GetHost(), h.GetFacts())
-	v.BootID = recovery.Clean(h.GetBootId(), maxID)
+	v.BootID, v.BootMode = boot(h)
 	v.AgentVersion, v.EDRVersion = recovery.Clean(h.GetAgentVersion(), 80), recovery.Clean(h.GetEdrVersion(), 80)
+	return v
+}
+
+// boot is what a hello says of the boot that its agent runs in.
+func boot(h *pb.Hello) (id, mode string) {
+	id, mode = recovery.Clean(h.GetBootId(), maxID), recovery.BootNormal
 	switch h.GetBootMode() {
 	case pb.BootMode_BOOT_MODE_SAFE:
-		v.BootMode = recovery.BootSafe
+		mode = recovery.BootSafe
 	case pb.BootMode_BOOT_MODE_RESCUE:
-		v.BootMode = recovery.BootRescue
-	default:
-		v.BootMode = recovery.BootNormal
+		mode = recovery.BootRescue
 	}
-	return v
+	return id, mode
 }
 
 // sighting turns facts, which come from a host and are not trusted, into a sighting: bounded and clean. Facts about playbooks that

@@ -16,11 +16,12 @@ import (
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
-// session is one connected agent.
+// session is one connected agent. There are thousands: it holds no more than it needs.
 type session struct {
-	host     recovery.Host
+	host     string
 	instance string // of the agent's process
-	boot     recovery.Sighting
+	bootID   string
+	bootMode string
 	stream   grpc.BidiStreamingServer[pb.PhoneHomeRequest, pb.PhoneHomeResponse]
 	in       *inbound
 	epoch    uint64
@@ -31,6 +32,12 @@ type session struct {
 
 	mu    sync.Mutex
 	alive chan struct{} // closed and renewed with each answered challenge
+}
+
+func (a *agents) session(hello *pb.Hello, stream grpc.BidiStreamingServer[pb.PhoneHomeRequest, pb.PhoneHomeResponse], in *inbound) *session {
+	id, mode := boot(hello)
+	return &session{host: hello.GetHost(), instance: hello.GetInstance(), bootID: id, bootMode: mode, stream: stream, in: in, epoch: a.cfg.Epoch,
+		challenges: make(chan struct{}, 1), evicted: make(chan struct{}), alive: make(chan struct{})}
 }
 
 // inbound is what a stream brings, in order and in a bounded queue, which is closed after the last message.
@@ -74,7 +81,7 @@ func (a *agents) claim(ctx context.Context, s *session) error {
 			return err
 		}
 		if alive {
-			return a.refuse(ctx, s.host.Name, codes.AlreadyExists, "another agent of this host is connected and alive")
+			return a.refuse(ctx, s.host, codes.AlreadyExists, "another agent of this host is connected and alive")
 		}
 		if a.take(s, old) == nil {
 			return nil
@@ -86,22 +93,22 @@ func (a *agents) claim(ctx context.Context, s *session) error {
 func (a *agents) take(s, dead *session) (holder *session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	old := a.sessions[s.host.Name]
+	old := a.sessions[s.host]
 	if old != nil && old != dead && old.instance != s.instance {
 		return old
 	}
 	if old != nil {
 		close(old.evicted) // once: it leaves the map with it
 	}
-	a.sessions[s.host.Name] = s
+	a.sessions[s.host] = s
 	return nil
 }
 
 func (a *agents) release(s *session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.sessions[s.host.Name] == s {
-		delete(a.sessions, s.host.Name)
+	if a.sessions[s.host] == s {
+		delete(a.sessions, s.host)
 	}
 }
 
@@ -182,10 +189,10 @@ func (a *agents) serve(ctx context.Context, s *session, link link) error {
 // heard takes a heartbeat.
 func (a *agents) heard(ctx context.Context, s *session, link link, beat *pb.Heartbeat) error {
 	if beat == nil {
-		return a.refuse(ctx, s.host.Name, codes.InvalidArgument, "a message after the hello that is no heartbeat")
+		return a.refuse(ctx, s.host, codes.InvalidArgument, "a message after the hello that is no heartbeat")
 	}
 	if why := beat.GetRefused(); why != "" {
-		refused := recovery.Refused{Host: s.host.Name, Peer: who(ctx).peer, Why: "the agent refused an instruction: " + recovery.Clean(why, 200)}
+		refused := recovery.Refused{Host: s.host, Peer: who(ctx).peer, Why: "the agent refused an instruction: " + recovery.Clean(why, 200)}
 		if err := a.cfg.Coordinator.Refuse(ctx, refused); err != nil {
 			return err
 		}
@@ -193,8 +200,8 @@ func (a *agents) heard(ctx context.Context, s *session, link link, beat *pb.Hear
 	if beat.GetAnswers() == idAlive {
 		s.live()
 	}
-	v := a.sighting(s.host.Name, beat.GetFacts())
-	v.BootID, v.BootMode = s.boot.BootID, s.boot.BootMode
+	v := a.sighting(s.host, beat.GetFacts())
+	v.BootID, v.BootMode = s.bootID, s.bootMode
 	v.Answers = answer(beat.GetAnswers())
 	return link.Sighted(context.WithoutCancel(ctx), v) // what has come in counts, also when the stream is over by now
 }

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"unicode"
@@ -87,11 +86,7 @@ func appendTx(tx *bbolt.Tx, incident string, envelopes []envelope) error {
 	b.FillPercent = 0.9 // keys only grow, so pages are never split in their middle
 	for _, v := range envelopes {
 		v.Prev = h.Hash
-		body, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		value := seal(body)
+		value := v.seal()
 		if err := b.Put(seqKey(v.Seq), value); err != nil {
 			return err
 		}
