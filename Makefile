@@ -19,7 +19,7 @@ E2E_PACKAGES = $(shell grep -rlE '^//go:build .*\be2e\b' --include='*_test.go' -
 WINDOWS_PACKAGES := ./cmd/blackstart-agent ./agent ./agent/health
 
 .DEFAULT_GOAL := help
-.PHONY: help build test deps unit race lint breaking generate generate-check bench bench-go bench-peers e2e clean
+.PHONY: help build test deps unit race lint breaking generate generate-check bench bench-go bench-footprint bench-peers e2e clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,11 +68,14 @@ generate: $(BUF) $(PROTOC_GEN) ## Write generated code anew
 generate-check: $(BUF) $(PROTOC_GEN) ## Fail when committed generated code is stale
 	@sh tools/generate-check.sh
 
-bench: bench-go bench-peers ## Run every benchmark (docs/benchmarks.md): minutes for the code, then hours for bench-peers
+bench: bench-go bench-footprint bench-peers ## Run every benchmark (docs/benchmarks.md): minutes for the code, then hours for bench-peers
 
 bench-go: ## Run the code's own benchmarks, the planner first
 	$(GO) test -run "^$$" -bench NewPlan -benchmem ./server/recovery
 	$(GO) test -run "^$$" -bench . -benchmem ./...
+
+bench-footprint: ## Put appends beside raw bbolt, and 934 and 10,000 connected agents beside bare gRPC streams (about an hour)
+	$(GO) test -tags bench -count=1 -p 1 -run '^Test(AppendsBesideRawBolt|AgentsFootprint)$$' -timeout 3h -v ./server/journal ./server
 
 # Needs Debian, root, a quiet machine and about three hours on two cores; installs what it compares with. A quick look takes a minute:
 #   make bench-peers BLACKSTART_BENCH_HOSTS=60 BLACKSTART_BENCH_RUNS=1 BLACKSTART_BENCH_FANOUTS=16 BLACKSTART_BENCH_SCENARIOS=sshd

@@ -31,8 +31,8 @@ import (
 //	BLACKSTART_BENCH_WINDOW=10s         for how long CPU time is counted
 const (
 	mostMemory = 1.5              // times a bare stream's
-	upLimit    = 5 * time.Minute  // for every agent to be connected
-	lookLimit  = 30 * time.Second // for a process to say how it is
+	upLimit    = 15 * time.Minute // for every agent to be connected
+	lookLimit  = 5 * time.Minute  // for a process to say how it is
 )
 
 // kinds are what takes turns: a server and who calls it. The first is ours; the others are what it is compared with.
@@ -96,16 +96,19 @@ func play(t *testing.T, dir string, n int, server, client string, window time.Du
 	c := newChild(t, order)
 	defer c.end()
 	s0, c0 := s.ask("collect"), c.ask("collect")
-	c.ask("go")                           // returns when every agent is connected
-	time.Sleep(benchBeat + 2*time.Second) // the first beat brings what only the first one brings
+	c.ask("go")                     // returns when every agent is connected
+	wait(benchBeat + 2*time.Second) // the first beat brings what only the first one brings
 	s1, c1 := s.ask("look"), c.ask("look")
-	time.Sleep(window)
+	wait(window)
 	s2, c2 := s.ask("look"), c.ask("look")
 	if here, there := s2.Sockets-s0.Sockets, c2.Sockets-c0.Sockets; here != n || there != n {
 		t.Fatalf("%s: of %d agents %d are connected, says the server; %d, says the client", server, n, here, there)
 	}
 	return each(s0, s1, s2, s.ask("collect"), n), each(c0, c1, c2, c.ask("collect"), n)
 }
+
+// wait lets time pass: it is what is measured over.
+func wait(d time.Duration) { <-time.After(d) }
 
 // each is the cost of one agent: memory over what the process held without any, CPU over the window.
 func each(before, from, to, collected childLook, n int) figures {

@@ -198,7 +198,7 @@ func (o childOrder) coordinator() (string, error) {
 }
 
 // smallBuffers are grpc-go's means for many quiet connections, as the coordinator uses them.
-var smallBuffers = []grpc.ServerOption{grpc.ReadBufferSize(0), grpc.SharedWriteBuffer(true), grpc.StaticStreamWindowSize(64 << 10), grpc.StaticConnWindowSize(64 << 10)}
+var smallBuffers = []grpc.ServerOption{grpc.ReadBufferSize(0), grpc.StaticStreamWindowSize(64 << 10), grpc.StaticConnWindowSize(64 << 10)}
 
 // bare is a grpc-go server that greets and then only receives.
 func (o childOrder) bare(options ...grpc.ServerOption) (string, error) {

@@ -93,7 +93,7 @@ func (s *site) start(conf *tls.Config, events int) (took, cpu time.Duration) {
 	}
 	child := s.child
 	s.kill()
-	<-ended
+	_ = <-ended // it was killed
 	return took, child.ProcessState.UserTime() + child.ProcessState.SystemTime()
 }
 

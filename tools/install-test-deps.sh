@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests with real components need on a Debian machine: an SSH server and client with SFTP,
-# dropbear, iproute2, python3, procps, busybox, dash, csh, and a C compiler for the race detector. Safe to run again: says nothing when all is there.
+# dropbear, iproute2, python3, procps, busybox, dash, csh, Ansible, and a C compiler for the race detector. Safe to run again: says nothing when all is there.
 # It never starts or enables an SSH server of the system's own; the tests start theirs, on loopback.
 #
 # Without CI=true a missing tool is only said, and the tests that need it name what they left out.
@@ -40,6 +40,7 @@ need dropbear-bin dropbear /usr/sbin/dropbear
 need util-linux unshare
 need mount mount
 need gcc cc gcc
+need ansible-core ansible-inventory
 for extra in "$@"; do # PACKAGE:COMMAND, as install-bench-deps.sh adds them
 	need "${extra%%:*}" "${extra#*:}"
 done

@@ -216,7 +216,7 @@ func (a importAccount) tell(c *cobra.Command, file string) {
 const mostImported = 64 << 20
 
 func readImport(c *cobra.Command, file string) ([]byte, error) {
-	var in io.Reader = c.InOrStdin()
+	in := c.InOrStdin()
 	if file != "-" {
 		f, err := os.Open(file)
 		if errors.Is(err, fs.ErrNotExist) {

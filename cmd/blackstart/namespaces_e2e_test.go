@@ -483,6 +483,9 @@ func (e *sites) dump() {
 			e.t.Logf("blackstart %s:\n%s", strings.Join(args, " "), out)
 		}
 	}
+	if e.report.md == "" && e.serving {
+		e.report.md, _ = e.try("report", "-o", "md")
+	}
 	e.t.Logf("the report:\n%s", e.report.md)
 	e.t.Logf("the coordinator's log:\n%s", tail(e.log, 100))
 	for _, m := range append(slices.Clone(e.machines), e.jump) {

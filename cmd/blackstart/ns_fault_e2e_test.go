@@ -25,6 +25,8 @@ type faultLine struct {
 	count  int
 	stalls int
 	resets int
+	moved  time.Time // when the last byte passed
+	deaf   bool      // the next words from the near side are lost, and the connection with them
 	open   map[*net.TCPConn]bool
 }
 
@@ -77,13 +79,16 @@ func (l *faultLine) relay(n int, near *net.TCPConn) {
 
 	done := make(chan bool, 2)
 	go func() {
-		l.pump(far, near, func(int) bool { return true })
+		l.pump(far, near, func(int) bool { return !l.loses() })
 		done <- true
 	}()
 	go func() {
 		passed, stalled := 0, false
 		l.pump(near, far, func(size int) bool {
 			passed += size
+			l.mu.Lock()
+			l.moved = time.Now()
+			l.mu.Unlock()
 			if cutAt > 0 && passed >= cutAt {
 				l.mu.Lock()
 				l.resets++
@@ -155,6 +160,32 @@ func (l *faultLine) resetAll() int {
 	}
 	l.resets++
 	return l.count
+}
+
+// quietFor is how long nothing has come from the far side.
+func (l *faultLine) quietFor() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.moved)
+}
+
+// goDeaf lets the far side still be heard, and loses the next words to it.
+func (l *faultLine) goDeaf() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deaf = true
+}
+
+// loses reports, once, that the line is deaf.
+func (l *faultLine) loses() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.deaf
+	if was {
+		l.deaf = false
+		l.resets++
+	}
+	return was
 }
 
 // seen returns how many connections, stalls and resets there were.

@@ -202,15 +202,19 @@ func (e *sites) crashed() *act {
 	}}
 }
 
-// onBadLine: the line is reset while the script runs, and the script's end is seen over the next connection.
+// onBadLine: the line is reset while the script runs, and the script's end is seen over the next connection; what is said in
+// return, the wish for a restart, is lost with that one.
 func (e *sites) onBadLine() *act {
 	m, before := e.byName[badLine], 0
 	return &act{"the bad line", []step{
 		{"the script runs", m.running, func() { before = e.line.resetAll() }},
-		{"there is another connection", func() bool {
+		{"another connection waits for the script's end", func() bool {
 			n, _, _ := e.line.seen()
-			return n > before
-		}, func() { m.release(e.t) }},
+			return n > before && e.line.quietFor() > 4*time.Second
+		}, func() {
+			e.line.goDeaf()
+			m.release(e.t)
+		}},
 		{"recovered", e.recovered(m.name), nil},
 	}}
 }

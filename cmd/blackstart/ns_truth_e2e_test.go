@@ -95,7 +95,7 @@ func (e *sites) checkSpecials() {
 			t.Errorf("%s: script %s ran when the coordinator was killed; its last attempt is %s, %s, joined: %t", m.name, id, a.ID, a.Class, a.Joined)
 		}
 	}
-	if connections, stalls, resets := e.line.seen(); connections < 3 || stalls < 1 || resets < 2 {
+	if connections, stalls, resets := e.line.seen(); connections < 4 || stalls < 1 || resets < 3 {
 		t.Errorf("the bad line saw %d connections, %d stalls and %d resets: it was not bad", connections, stalls, resets)
 	}
 	if a := host[fullDisk].Attempts[0]; a.Class != string(recovery.Failed) || a.Signature != "disk full" {

@@ -117,7 +117,7 @@ func peerEndOrphans() error {
 		if time.Now().After(deadline) {
 			sign = syscall.SIGKILL
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // another process's state cannot be waited for otherwise
 	}
 }
 
@@ -164,7 +164,7 @@ func peerSide(args []string) error {
 // peerDelay is one connection to a slow host: nothing is said for a while, then all goes through.
 func peerDelay(near *net.TCPConn, port string, delay time.Duration) {
 	defer near.Close()
-	time.Sleep(delay)
+	time.Sleep(delay) //nolint:forbidigo // the delay is what it is for
 	conn, err := net.Dial("tcp4", net.JoinHostPort(near.LocalAddr().(*net.TCPAddr).IP.String(), port))
 	if err != nil {
 		return

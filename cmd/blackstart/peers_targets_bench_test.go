@@ -338,7 +338,7 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 			if time.Now().After(deadline) {
 				w.t.Fatalf("the servers do not listen: %v\n%s", err, &s.log)
 			}
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond) //nolint:forbidigo // another process's state cannot be waited for otherwise
 		}
 	}
 	return s
@@ -357,7 +357,7 @@ func (s *peerServers) stop() {
 // their side has used so far.
 func (s *peerServers) idle() time.Duration {
 	s.w.t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // another process's state cannot be waited for otherwise
 		all, err := peerProcesses()
 		if err != nil {
 			s.w.t.Fatal(err)

@@ -46,7 +46,7 @@ func newRun(o *options) *cobra.Command {
 
 --hosts chooses by name, with * and ? and [01-24], or by tier=, service=, site=, council=, group= or os=; items stand with commas between, and an item that begins with ! takes hosts out. All hosts are meant only by the word all.
 
-Exit 0 of a script is a claim, and a run proves nothing: no proof is awaited, no order kept, no second try made. What proves hosts, in waves, is an incident. Nothing is restarted without --reboot, even where the playbook wants it.
+Exit 0 of a script is a claim, and a run proves nothing: no proof is awaited, no order kept, no second try made. What proves hosts, in waves, is an incident; a run knows nothing of one that is open, so leave out the hosts that it is working on. Nothing is restarted without --reboot, even where the playbook wants it.
 
 Ctrl-C starts nothing more and waits for what is under way; a second one leaves at once. Scripts on hosts go on either way, and --resume takes the run up: it joins them and runs none twice. Each run has a folder of its own below --dir, with its journal and the output of each host, which --resume and blackstart journal --journal read.
 
@@ -288,7 +288,7 @@ func (r *runOptions) follow(c *cobra.Command, cfg server.RunConfig) error {
 		return usage("%w", err)
 	case err != nil && !errors.Is(err, server.ErrRunStopped):
 		if state != nil {
-			err = fmt.Errorf("%w: take it up with `%s`", err, t.resume)
+			err = fmt.Errorf("%w; take it up with: %s", err, t.resume)
 		}
 		return err
 	}

@@ -152,7 +152,7 @@ func (a *runAccount) verdict(resume string) error {
 	bad := a.Totals.Chosen - a.Totals.Succeeded - refused
 	switch {
 	case !a.Complete:
-		return &outcome{exitFailed, fmt.Sprintf("stopped with %s left; take it up with `%s`", plural(a.Totals.Classes[classNotStarted]+a.Totals.Classes[classUnderWay], "host"), resume)}
+		return &outcome{exitFailed, fmt.Sprintf("stopped with %s left; take it up with: %s", plural(a.Totals.Classes[classNotStarted]+a.Totals.Classes[classUnderWay], "host"), resume)}
 	case bad > 0:
 		return &outcome{exitFailed, fmt.Sprintf("%d of %s did not succeed", bad, plural(a.Totals.Chosen-refused, "host"))}
 	case refused > 0:

@@ -149,7 +149,7 @@ func TestRunVerdict(t *testing.T) {
 		{"one found nothing", accountWith(true, ok, failed), exitFailed, "1 of 2 hosts did not succeed"},
 		{"one failed and one cannot", accountWith(true, ok, failed, refused), exitFailed, "1 of 2 hosts did not succeed"},
 		{"one cannot", accountWith(true, ok, refused), exitRefused, "1 of 2 chosen hosts could not take part; the others succeeded"},
-		{"stopped", accountWith(false, ok, left, refused), exitFailed, "stopped with 1 host left; take it up with `blackstart run --resume d`"},
+		{"stopped", accountWith(false, ok, left, refused), exitFailed, "stopped with 1 host left; take it up with: blackstart run --resume d"},
 	} {
 		says, exit := end(c.a.verdict("blackstart run --resume d"))
 		if exit != c.exit || says != c.says {

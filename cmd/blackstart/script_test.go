@@ -102,13 +102,14 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// oneSentence holds what is told about every error: one line (a fleet file may have more, each with its place), no raw RPC error.
+// oneSentence holds what is told about every error: one line (a file that is read may have more, each with its place), no raw RPC error.
 func oneSentence(ts *testscript.TestScript, said string) {
 	lines := strings.Split(strings.TrimSuffix(said, "\n"), "\n")
-	if !strings.HasPrefix(lines[len(lines)-1], "blackstart: ") && !strings.Contains(lines[0], ".yaml:") {
+	placed := regexp.MustCompile(`\.(yaml|yml|ini|csv|json):\d+:\d+: `)
+	if !strings.HasPrefix(lines[len(lines)-1], "blackstart: ") && !placed.MatchString(lines[0]) {
 		ts.Fatalf("the error does not begin with the program's name: %q", said)
 	}
-	if len(lines) > 1 && !strings.Contains(said, ".yaml:") {
+	if len(lines) > 1 && !placed.MatchString(said) {
 		ts.Fatalf("the error is not one sentence: %q", said)
 	}
 	for _, raw := range []string{"rpc error", "code = ", "desc = ", "goroutine ", "panic"} {

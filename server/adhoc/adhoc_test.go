@@ -87,7 +87,7 @@ func (f *fakeRemedy) note(entries []recovery.Entry) {
 	}
 }
 
-func declared(t *testing.T, hosts, atOnce int) *recovery.RunDeclared {
+func declared(t testing.TB, hosts, atOnce int) *recovery.RunDeclared {
 	t.Helper()
 	f := recovery.Fleet{Name: "depot", Resources: []recovery.Resource{{Name: recovery.ResourceSSH, Slots: atOnce}}, Groups: []recovery.Group{{Name: "pair", MaxAtOnce: 1}}}
 	for i := range hosts {

@@ -64,6 +64,29 @@ func TestAnAgentIsMet(t *testing.T) {
 	}
 }
 
+// A host in its safe or rescue system is known as such, also by what its agent says after the hello.
+func TestTheBootOfTheHelloGoesWithEveryBeat(t *testing.T) {
+	w, stop := start(t, loopback)
+	defer stop()
+	w.declare()
+	for said, heard := range map[pb.BootMode]string{
+		pb.BootMode_BOOT_MODE_UNSPECIFIED: recovery.BootNormal, pb.BootMode_BOOT_MODE_NORMAL: recovery.BootNormal,
+		pb.BootMode_BOOT_MODE_SAFE: recovery.BootSafe, pb.BootMode_BOOT_MODE_RESCUE: recovery.BootRescue,
+	} {
+		h := hello("ns1", said.String(), nil)
+		h.GetHello().BootMode = said
+		a := w.phone("ns1", h)
+		boot := "boot-" + said.String()
+		w.until("ns1", func(v recovery.Sighting) bool { return v.BootID == boot && v.BootMode == heard && len(v.Health) == 0 })
+		a.say(&pb.Heartbeat{Facts: &pb.Facts{Health: []*pb.HealthCheck{{Name: said.String(), Ok: true}}}})
+		w.until("ns1", func(v recovery.Sighting) bool {
+			return v.BootID == boot && v.BootMode == heard && len(v.Health) == 1 && v.Health[0].Name == said.String()
+		})
+		a.cancel()
+		w.until("ns1", func(v recovery.Sighting) bool { return !v.Connected })
+	}
+}
+
 // What a host says is hostile until it is cleaned and bounded.
 func TestFactsAreCleanedAndBounded(t *testing.T) {
 	w, stop := start(t, loopback)

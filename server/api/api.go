@@ -62,9 +62,9 @@ func New(cfg Config) *grpc.Server {
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(64),
 		grpc.ConnectionTimeout(20*time.Second),
-		// For thousands of quiet connections: TLS has a read buffer of its own, write buffers are lent for a flush, and a window that
-		// does not adapt needs no ping to measure by.
-		grpc.ReadBufferSize(0), grpc.SharedWriteBuffer(true),
+		// For thousands of quiet connections: TLS has a read buffer of its own (write buffers are lent for a flush), and a window that does
+		// not adapt needs no ping to measure by.
+		grpc.ReadBufferSize(0),
 		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveGap, Timeout: keepaliveGap}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),

@@ -105,7 +105,7 @@ func (a *ansible) options(o ImportOptions) error {
 	}
 	for _, m := range o.Map {
 		parts := mapForm.FindStringSubmatch(m)
-		if parts == nil || !slices.Contains(groupTerms, parts[2]) {
+		if len(parts) == 0 || !slices.Contains(groupTerms, parts[2]) {
 			return fmt.Errorf("--map %s: write it as GROUP=KIND:NAME, where KIND is %s", quote(m), either(groupTerms))
 		}
 		g, ok := a.inv.groups[parts[1]]

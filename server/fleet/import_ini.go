@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -33,11 +34,12 @@ func (inv *inventory) readINI(data []byte) {
 			inv.add(at{number, utf8.RuneCountInString(line[:i]) + 1}, "remove it", "a line holds a hidden line break")
 			continue
 		}
-		trimmed := strings.TrimSpace(line)
+		trimmed := strings.TrimLeftFunc(line, unicode.IsSpace)
+		col := utf8.RuneCountInString(line) - utf8.RuneCountInString(trimmed) + 1
+		trimmed = strings.TrimSpace(trimmed)
 		if trimmed == "" || trimmed[0] == '#' || trimmed[0] == ';' {
 			continue
 		}
-		col := utf8.RuneCountInString(line[:strings.Index(line, trimmed)]) + 1
 		if !r.section(trimmed, at{number, col}) {
 			r.content(trimmed, at{number, col})
 		}

@@ -49,7 +49,7 @@ func readArguments(s string) (a sshArguments, problem, do string) {
 			}
 			return strings.TrimSpace(v)
 		}
-		jump := ""
+		var jump string
 		switch {
 		case slices.Contains(plainFlags, w):
 			a.aside = append(a.aside, "ssh "+w)

@@ -370,7 +370,8 @@ func fuzzImport(t *testing.T, read func(string, []byte, ImportOptions) (Imported
 			t.Fatalf("an empty import: %+v", made)
 		}
 		for _, b := range made.Blanks {
-			if !strings.HasPrefix(b.Message, "address of host ") && !strings.HasPrefix(b.Message, "jump of rung ") && b.Message != "fleet is still to be filled in" {
+			windows := strings.HasPrefix(b.Message, "environment of rung ") && name == "l.csv"
+			if !windows && !bytes.Contains(data, []byte(fillIn)) && !strings.HasPrefix(b.Message, "address of host ") && !strings.HasPrefix(b.Message, "jump of rung ") && b.Message != "fleet is still to be filled in" {
 				t.Fatalf("an unexpected blank: %v", b)
 			}
 		}

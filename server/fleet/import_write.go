@@ -57,7 +57,7 @@ func newFleetWriter(im *importer) *fleetWriter {
 			delete(h.terms, termAgent)
 		}
 	}
-	for _, kind := range []string{termOS, termData, termEDR, termVersion, termCrit, termAgent} {
+	for _, kind := range []string{termOS, termData, termEDR, termVersion, termAgent} {
 		w.common[kind] = w.most(kind)
 	}
 	byName := map[string]*importService{}
@@ -304,10 +304,8 @@ func (w *fleetWriter) writeDefaults() {
 		w.WriteString("  # the endpoint-security product as playbooks call it: crowdstrike-falcon")
 	}
 	w.WriteByte('\n')
-	for _, kind := range []string{termCrit, termAgent} {
-		if value := w.common[kind]; value != "" {
-			w.WriteString("  " + kind + ": " + value + "\n")
-		}
+	if value := w.common[termAgent]; value != "" {
+		w.WriteString("  agent: " + value + "\n")
 	}
 }
 

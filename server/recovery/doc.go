@@ -44,6 +44,7 @@
 //   - Resource: something scarce with a number of slots: SSH, a site, a hypervisor, a backup repository.
 //   - Restore point: a backup to go back to, chosen by how far it was verified and by when it was taken.
 //   - RPO: recovery point objective, how much data a service may lose. RTO: recovery time objective, when it must be back.
+//   - Run: one playbook or script on some hosts without an incident, each tried once; it proves nothing. Its state is [AdHoc].
 //   - Settled: no automatic work is left.
 //   - Share: how much of a wave must be recovered, fixed as a number of hosts when the wave opens.
 //   - Sighting: the newest that was heard of a host. Sightings are not in the journal; events that rest on one carry a copy.

@@ -377,7 +377,7 @@ var found = []foundServer{
 	{does: "wants a key and a password: AuthenticationMethods publickey,password", class: recovery.AuthRefused, signature: "second factor wanted",
 		config: []string{"PasswordAuthentication yes", "AuthenticationMethods publickey,password"}},
 	{does: "stops us at MaxAuthTries before it has seen the right key", class: recovery.AuthRefused, signature: "too many keys", config: []string{"MaxAuthTries 2"}, remedy: strangerFirst(4)},
-	{does: "has less LoginGraceTime than our ssh-agent takes", class: recovery.Unreachable, signature: "dropped in authentication", config: []string{"LoginGraceTime 3"}, remedy: signsTooLate},
+	{does: "has less LoginGraceTime than our ssh-agent takes", class: recovery.Unreachable, signature: "dropped in authentication", config: []string{"LoginGraceTime 6"}, remedy: signsTooLate},
 	{does: "has more logins under way than MaxStartups", class: recovery.Unreachable, signature: "too many logins at once", config: []string{"MaxStartups 2"}, before: func(h *foundHost) { h.hold(2) }},
 	{does: "shows 100 KB of login banner", class: recovery.Succeeded, config: []string{"Banner DIR/banner"}},
 	{does: "shows a megabyte of login banner (sshd breaks off: a packet holds 256 KB)", class: recovery.Unreachable, signature: "dropped in authentication", config: []string{"Banner DIR/big-banner"}},
@@ -512,6 +512,7 @@ func (c *foundServer) attempt(t *testing.T) recovery.Result {
 	}
 	r := h.remedy(func(cfg *Config) {
 		cfg.KnownHosts = []string{file}
+		cfg.Timeouts.Handshake, cfg.Timeouts.Auth, cfg.Timeouts.Shell = time.Minute, time.Minute, 2*time.Minute // the machine may be busy
 		if c.waits {
 			cfg.Timeouts.Shell = 3 * time.Second
 		}
@@ -520,6 +521,7 @@ func (c *foundServer) attempt(t *testing.T) recovery.Result {
 		}
 	})
 	job := h.job("brt-app01/1")
+	job.Timeout = 5 * time.Minute
 	job.Rung.Root, job.Rung.User, job.Rung.HostKeys = h.root, rec, nil
 	if c.user != "" {
 		job.Rung.User = c.user

@@ -69,9 +69,9 @@ type Reached struct {
 // with its own waiting; so silent hosts hold back nobody, and those that answer come at a pace that networks, jump hosts and
 // hypervisors bear.
 const (
-	reachAtOnce   = 64
-	dialPatience  = 250 * time.Millisecond
-	greetPatience = 2 * time.Second
+	reachAtOnce   = 32
+	dialPatience  = 100 * time.Millisecond
+	greetPatience = time.Second
 	stale         = 20 * time.Second // sshd gives a login two minutes from its beginning (LoginGraceTime), others less
 )
 
@@ -115,7 +115,7 @@ type way struct {
 
 // passed notes a step, and gives away and takes back the place; no deadline runs while it does.
 func (w *way) passed(s Step) {
-	switch s { //nolint:exhaustive // the others need nothing
+	switch s {
 	case StepTCP:
 		if w.silent.Stop() {
 			w.silent.Reset(greetPatience)

@@ -128,7 +128,7 @@ func (a *attempt) noConnection(ctx context.Context, e *end) error {
 		return e
 	case ctx.Err() != nil:
 		return a.leftBehind(ctx)
-	case e.class == recovery.Unreachable:
+	case e.class == recovery.Unreachable, e.class == recovery.Failed: // a half-booted host may answer with anything
 		a.lastEnd = e
 		return errDropped
 	default: // a person must look; the script may be running there
@@ -292,7 +292,7 @@ func (a *attempt) broken(ctx context.Context, l *link, t *talk, err error) error
 	case a.sent:
 		return errDropped
 	case errors.Is(err, errSlow):
-		return &end{recovery.TimedOut, "shell silent", "The host lets us in but its shell does not answer; nothing was started: look at its load, its disks and its login scripts."}
+		return &end{recovery.TimedOut, "shell silent", "The host lets us in but its shell does not answer" + heardInstead(t) + "; nothing was started: look at its load, its disks, its login scripts and any forced command."}
 	case errors.As(err, &channel):
 		return &end{recovery.Failed, "no session", "The host lets us in but gives no session; see MaxSessions and the user's rights in its SSH server."}
 	case l.alive(ctx, a.r.cfg.Timeouts.Shell):
@@ -304,13 +304,19 @@ func (a *attempt) broken(ctx context.Context, l *link, t *talk, err error) error
 
 // noShell is the end of a conversation that never began although the connection lives. t may be nil.
 func noShell(t *talk) *end {
-	detail := "The host runs no shell for us"
-	if t != nil {
-		if words := lastWords(string(t.chatter.bytes()) + "\n" + string(t.stderr.bytes())); words != "" {
-			detail += ", it says " + quoted(words)
-		}
+	return &end{recovery.Failed, "no shell", "The host runs no shell for us" + heardInstead(t) + "; the user needs a POSIX shell and no forced command."}
+}
+
+// heardInstead quotes what the far side said instead of the runner's words. t may be nil.
+func heardInstead(t *talk) string {
+	if t == nil {
+		return ""
 	}
-	return &end{recovery.Failed, "no shell", detail + "; the user needs a POSIX shell and no forced command."}
+	words := lastWords(string(t.chatter.bytes()) + "\n" + string(t.stderr.bytes()))
+	if words == "" {
+		return ""
+	}
+	return ", it says " + quoted(words)
 }
 
 // refused is the end that the runner gave before it claimed anything: "KIND TEXT".
