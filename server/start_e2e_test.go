@@ -93,7 +93,9 @@ func (s *site) start(conf *tls.Config, events int) (took, cpu time.Duration) {
 	}
 	child := s.child
 	s.kill()
-	_ = <-ended // it was killed
+	if err := <-ended; err == nil {
+		s.Error("it ended well when it was killed")
+	}
 	return took, child.ProcessState.UserTime() + child.ProcessState.SystemTime()
 }
 

@@ -168,6 +168,7 @@ func (e *sites) play(acts ...*act) {
 				e.t.Logf("%5.1f s: %s: %s", time.Since(e.began).Seconds(), a.name, a.steps[0].what)
 				if a.steps[0].do != nil {
 					a.steps[0].do()
+					e.look()
 				}
 				a.steps = a.steps[1:]
 			}
@@ -187,7 +188,12 @@ func (e *sites) play(acts ...*act) {
 func (e *sites) phase(name string) recovery.Phase { return recovery.Phase(e.view[name].Phase) }
 
 func (e *sites) recovered(name string) func() bool {
-	return func() bool { return e.phase(name) == recovery.Recovered }
+	return func() bool {
+		if e.phase(name) == recovery.NeedsHands {
+			e.t.Fatalf("%s was to recover and needs hands: %s", name, e.view[name].Reason)
+		}
+		return e.phase(name) == recovery.Recovered
+	}
 }
 
 // crashed: a host crashes while its script runs.
