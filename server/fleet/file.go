@@ -10,7 +10,7 @@ type fileEntry struct {
 	Tiers     []tierEntry        `yaml:"tiers" jsonschema:"required" jsonschema_description:"The recovery order: the hosts of the first tier are wave 1, and so on."`
 	Services  []serviceEntry     `yaml:"services" jsonschema_description:"What people use and miss."`
 	Sites     table[whole]       `yaml:"sites" jsonschema_description:"Places, each with the number of hosts that may be worked on there at once; no number means no limit."`
-	Resources table[whole]       `yaml:"resources" jsonschema_description:"Whatever else is scarce, each with its number of slots: ssh (32 unless said otherwise), a hypervisor, a jump host."`
+	Resources table[whole]       `yaml:"resources" jsonschema_description:"Whatever else is scarce, each with its number of slots: ssh (128 unless said otherwise), a hypervisor, a jump host."`
 	Groups    []groupEntry       `yaml:"groups" jsonschema_description:"Pairs and clusters whose members must not be worked on all at once."`
 	Ladders   table[[]rungEntry] `yaml:"ladders" jsonschema_description:"Named ways into hosts, best rung first. A last rung of kind hands is added when missing."`
 	Defaults  hostFields         `yaml:"defaults" jsonschema_description:"What a host has that says nothing else."`

@@ -127,7 +127,7 @@ func TestDefaults(t *testing.T) {
 	if f.Policy != recovery.DefaultPolicy() {
 		t.Errorf("policy is %+v", f.Policy)
 	}
-	if !reflect.DeepEqual(f.Resources, []recovery.Resource{{Name: "ssh", Slots: 32}}) {
+	if !reflect.DeepEqual(f.Resources, []recovery.Resource{{Name: "ssh", Slots: 128}}) {
 		t.Errorf("resources are %+v", f.Resources)
 	}
 	rest := recovery.Limit{Count: 3, Percent: true}

@@ -8,7 +8,6 @@ import (
 
 // resourceList makes the resources: those of the file, ssh, and every site that has a number.
 func (b *builder) resourceList(e *fileEntry) {
-	const sshSlots = 32
 	b.sites, b.resources = map[string]bool{}, map[string]int{}
 	slots := func(r row[whole], what string) {
 		if r.Value.n < 1 {
@@ -26,7 +25,7 @@ func (b *builder) resourceList(e *fileEntry) {
 	}
 	if _, ok := b.resources[recovery.ResourceSSH]; !ok {
 		b.resources[recovery.ResourceSSH] = len(b.out.Resources)
-		b.out.Resources = append(b.out.Resources, recovery.Resource{Name: recovery.ResourceSSH, Slots: sshSlots})
+		b.out.Resources = append(b.out.Resources, recovery.Resource{Name: recovery.ResourceSSH, Slots: recovery.DefaultSSHSlots})
 	}
 	for _, r := range e.Sites {
 		b.name(r.Key, "site")

@@ -78,7 +78,7 @@ func (f *Fleet) limit(r RunRequest) {
 		}
 	}
 	if ssh.Slots < 1 {
-		ssh.Slots = defaultSSHSlots
+		ssh.Slots = DefaultSSHSlots
 	}
 	f.Resources = append(f.Resources, ssh)
 	for _, g := range r.Fleet.Groups {

@@ -180,7 +180,7 @@ func TestARunKeepsItsLimits(t *testing.T) {
 		}
 	}
 	f.Resources = nil
-	if d, err := NewRun(runRequest(f)); err != nil || !reflect.DeepEqual(d.Fleet.Resources, []Resource{{ResourceSSH, defaultSSHSlots}}) {
+	if d, err := NewRun(runRequest(f)); err != nil || !reflect.DeepEqual(d.Fleet.Resources, []Resource{{ResourceSSH, DefaultSSHSlots}}) {
 		t.Errorf("resources %v, %v", d.Fleet.Resources, err)
 	}
 }

@@ -156,7 +156,7 @@ func TestPauseFreezesEveryClock(t *testing.T) {
 }
 
 func TestPauseStartsNothing(t *testing.T) {
-	f := open(40)
+	f := open(DefaultSSHSlots + 8)
 	x := newSim(t, f, testPlaybook()).start(f, testPlaybook())
 	flying := x.attempting()
 	x.must(Pause{})

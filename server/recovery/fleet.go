@@ -130,6 +130,10 @@ type Resource struct {
 // ResourceSSH is the resource that every SSH attempt uses; a fleet file may change its slots.
 const ResourceSSH = "ssh"
 
+// DefaultSSHSlots is how many SSH attempts run at once where the fleet file does not say. Most of them wait: for a script, or for a
+// host that does not answer; what costs, the handshakes, has a bound of its own in the remedy.
+const DefaultSSHSlots = 128
+
 // Policy holds the incident-wide numbers. Zero values mean the defaults of DefaultPolicy.
 type Policy struct {
 	MaxAttempts      int           `json:"max_attempts"`  // per host, over all rungs, before a person must look

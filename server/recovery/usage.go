@@ -9,10 +9,9 @@ type usage struct {
 	councils map[string]int // attempts under way
 }
 
-const defaultSSHSlots = 32
 
 func newUsage(resources []Resource) usage {
-	u := usage{slots: map[string]int{ResourceSSH: defaultSSHSlots}, group: map[string]int{}, councils: map[string]int{}}
+	u := usage{slots: map[string]int{ResourceSSH: DefaultSSHSlots}, group: map[string]int{}, councils: map[string]int{}}
 	for _, r := range resources {
 		u.slots[r.Name] = r.Slots
 	}

@@ -226,9 +226,9 @@ func TestResourceSlots(t *testing.T) {
 	}
 	x.run("recovered", x.all(Recovered))
 
-	f = open(40)
+	f = open(DefaultSSHSlots + 8)
 	x = newSim(t, f, testPlaybook()).start(f, testPlaybook())
-	if got := len(x.attempting()); got != defaultSSHSlots {
+	if got := len(x.attempting()); got != DefaultSSHSlots {
 		t.Errorf("%d attempts without a word on ssh", got)
 	}
 }
