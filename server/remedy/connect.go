@@ -52,6 +52,24 @@ func (l *link) close() {
 
 // connect opens a connection within its phases' deadlines. The connection ends with ctx, and by itself when keepalives go unanswered.
 func (r *SSH) connect(ctx context.Context, c *clock, t target) (*link, *end) {
+	l, e := r.connectOnce(ctx, c, t)
+	if e == nil || e.signature != accountRefused {
+		return l, e
+	}
+	// A host that goes down in that moment drops us in the same way; a second later it is seen which of the two it was.
+	timer := time.NewTimer(r.cfg.Timeouts.Retry)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return r.connectOnce(ctx, c, t)
+	case <-ctx.Done():
+		return nil, e
+	}
+}
+
+const accountRefused = "account refused"
+
+func (r *SSH) connectOnce(ctx context.Context, c *clock, t target) (*link, *end) {
 	conn, there, e := r.reach(ctx, c, t)
 	if e != nil {
 		return nil, e

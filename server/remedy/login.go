@@ -188,7 +188,7 @@ func (l *login) authEnd(err error, slow bool) *end {
 	case l.signed && dropped(err) && closedForNow(words):
 		return unreachable("no logins for now", "The host knows our key but lets nobody in at this moment"+saying(words)+"; it is still booting or going down, and is tried again.")
 	case l.signed && dropped(err):
-		return refusedUs("account refused", "The host knows our key and then refuses the account"+saying(words)+"; see its account rules (expired, pam_access, pam_nologin, a directory that is down), or log in as root.")
+		return refusedUs(accountRefused, "The host knows our key and then refuses the account"+saying(words)+"; see its account rules (expired, pam_access, pam_nologin, a directory that is down), or log in as root.")
 	case dropped(err):
 		return unreachable("dropped in authentication", "The host dropped the connection during the authentication; its LoginGraceTime or MaxAuthTries may be too small for us, its Banner file larger than 256 KB, or it is going down: see its SSH server's log.")
 	default:

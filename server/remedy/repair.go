@@ -21,6 +21,9 @@ const cancelledInMidRun = "cancelled in mid-run"
 // one connection, but SFTP costs the host another process and us several round trips.
 const mostInline = 64 << 10
 
+// askAgain is how often a restart is asked for anew when the connection went before the answer came.
+const askAgain = 3
+
 // errDropped says that the connection or the runner's front was lost and the work may be joined by another connection.
 var errDropped = errors.New("the connection was lost")
 
@@ -40,6 +43,7 @@ type attempt struct {
 	claimed bool // the host said that the attempt is claimed there
 	joined  bool
 	asked   bool // for the restart
+	again   int  // how often it was asked for anew
 	result  *recovery.Result
 	lastEnd *end // why the last try to join failed
 }
@@ -60,9 +64,11 @@ func (a *attempt) run(ctx context.Context) recovery.Result {
 			return a.ended(e)
 		case errors.Is(err, errAnew):
 			continue
-		case a.asked: // the restart was asked for and the connection went with it
+		case a.asked && a.again == askAgain:
 			a.result.Rebooted = true
 			return *a.result
+		case a.asked: // the answer is lost: the host goes down, or it never heard the question, which does nothing twice
+			a.again++
 		}
 		timer := time.NewTimer(pause)
 		select {
