@@ -87,6 +87,29 @@ func (t turns) take(ctx context.Context, c *clock) error {
 
 func (t turns) give() { <-t }
 
+// turn is what one holder has taken, to be given back once.
+type turn struct {
+	taken []turns
+	given sync.Once
+}
+
+func (t *turn) take(ctx context.Context, c *clock, of turns) error {
+	if err := of.take(ctx, c); err != nil {
+		return err
+	}
+	t.taken = append(t.taken, of)
+	return nil
+}
+
+// give may be called more than once, and by anybody.
+func (t *turn) give() {
+	t.given.Do(func() {
+		for _, of := range t.taken {
+			of.give()
+		}
+	})
+}
+
 // errSlow says that a phase ran over its deadline.
 var errSlow = errors.New("no answer in time")
 

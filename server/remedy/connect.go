@@ -31,6 +31,7 @@ type target struct {
 	expected *expected
 	via      []hop      // outermost first
 	passed   func(Step) // told of each step of the way in; may be nil
+	begins   bool       // a script is to be started: the turn for the handshake is kept up to that, or for a moment
 }
 
 func (t target) pass(s Step) {
@@ -43,10 +44,12 @@ func (t target) pass(s Step) {
 type link struct {
 	client *ssh.Client
 	quit   func() // stops what watches over it
+	settle func() // gives back what bounds how many hosts begin at once
 }
 
 func (l *link) close() {
 	l.quit()
+	l.settle()
 	_ = l.client.Close()
 }
 
@@ -82,15 +85,31 @@ func (r *SSH) connectOnce(ctx context.Context, c *clock, t target) (*link, *end)
 	}
 	t.pass(StepBanner)
 	// Only now turns are taken: a silent host must not hold back those that answer.
+	turn := &turn{}
 	for _, handshakes := range append(there, r.handshakes) {
-		if err := handshakes.take(ctx, c); err != nil {
+		if err := turn.take(ctx, c, handshakes); err != nil {
+			turn.give()
 			_ = conn.Close()
 			return nil, stopped(err)
 		}
-		defer handshakes.give()
 	}
-	return r.handshake(ctx, g, t)
+	l, e := r.handshake(ctx, g, t)
+	if e != nil {
+		turn.give()
+		return nil, e
+	}
+	l.settle = turn.give
+	if t.begins {
+		time.AfterFunc(beginning, turn.give)
+	} else {
+		turn.give()
+	}
+	return l, nil
 }
+
+// beginning is how long a host may take from its login to its script's start and still hold its turn. To begin is what costs a
+// host, and what shares its jump host and hypervisor, most; so it is not only the handshakes that are held to a few at once.
+const beginning = time.Second
 
 // reach opens the TCP connection, directly or through the jump hosts. there is what bounds the handshakes on that way.
 func (r *SSH) reach(ctx context.Context, c *clock, t target) (_ net.Conn, there []turns, _ *end) {
@@ -144,7 +163,7 @@ func (l *link) alive(ctx context.Context, deadline time.Duration) bool {
 // watch closes the connection when ctx ends and when the host stops answering keepalives.
 func (r *SSH) watch(ctx context.Context, client *ssh.Client) *link {
 	ctx, cancel := context.WithCancel(ctx)
-	l := &link{client, cancel}
+	l := &link{client: client, quit: cancel}
 	context.AfterFunc(ctx, func() { _ = client.Close() })
 	go func() {
 		defer cancel()

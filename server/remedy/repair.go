@@ -119,7 +119,9 @@ func (a *attempt) leftBehind(ctx context.Context) *end {
 
 // once makes one connection and talks to its end. errDropped and errAnew ask for another one.
 func (a *attempt) once(ctx context.Context) error {
-	l, e := a.r.connect(ctx, a.clock, a.target)
+	t := a.target
+	t.begins = !a.sent
+	l, e := a.r.connect(ctx, a.clock, t)
 	if e != nil {
 		return a.noConnection(ctx, e)
 	}
@@ -199,6 +201,7 @@ func (a *attempt) converse(ctx context.Context, l *link) error {
 		a.joined = true
 	}
 	a.claimed = true
+	l.settle()
 	return a.await(ctx, l, t)
 }
 
