@@ -49,9 +49,10 @@ unit: ## Run the quick tests: no root, no network; names what it leaves out
 race: ## Run the quick tests under the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
 
+# One package after the other: they play stories against the clock and would slow each other down.
 e2e: ## Run the end-to-end tests against real components
 	@test -n "$(E2E_PACKAGES)" || { echo "e2e: no test file with //go:build e2e was found, so nothing was proven end to end" >&2; exit 1; }
-	$(GO) test -tags e2e -count=1 -timeout 10m $(E2E_PACKAGES)
+	$(GO) test -tags e2e -count=1 -p 1 -timeout 10m $(E2E_PACKAGES)
 
 lint: $(GOLANGCI_LINT) $(BUF) breaking ## Check code, architecture and proto
 	$(BUF) lint

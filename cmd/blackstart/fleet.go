@@ -17,7 +17,7 @@ import (
 )
 
 func newFleet(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "fleet", Short: "Check the fleet file", Example: "  blackstart fleet check fleet.yaml"}
+	c := &cobra.Command{Use: "fleet", Short: "Check the fleet file, or make one from an inventory", Example: "  blackstart fleet import ansible inventory.ini --out fleet.yaml\n  blackstart fleet check fleet.yaml"}
 	c.AddCommand(newFleetCheck(o), newFleetImport(o), newFleetSchema())
 	return c
 }

@@ -9,7 +9,6 @@ type usage struct {
 	councils map[string]int // attempts under way
 }
 
-
 func newUsage(resources []Resource) usage {
 	u := usage{slots: map[string]int{ResourceSSH: DefaultSSHSlots}, group: map[string]int{}, councils: map[string]int{}}
 	for _, r := range resources {
