@@ -28,7 +28,7 @@ import (
 //	BLACKSTART_BENCH_HOSTS      targets, 934
 //	BLACKSTART_BENCH_RUNS       measured runs of each client, alternated, 5
 //	BLACKSTART_BENCH_SCENARIOS  of sshd, go, bad, gobad; default sshd,go,bad
-//	BLACKSTART_BENCH_CLIENTS    words that the names of the clients to run begin with; default all
+//	BLACKSTART_BENCH_CLIENTS    words that the names of the clients to run begin with, or "=" and a whole name; default all
 //	BLACKSTART_BENCH_FANOUTS    what the tuning tries, 16,32,64
 //	BLACKSTART_BENCH_TUNE       targets of the tuning runs; default all, so that tails weigh as much as in the measured runs
 //	BLACKSTART_BENCH_JSON       a file for the figures of every single run
@@ -171,7 +171,7 @@ func (b *peerBench) scenario(name string) {
 	b.tables = append(b.tables, table)
 	for _, c := range peerClients() {
 		switch {
-		case len(b.only) > 0 && !slices.ContainsFunc(b.only, func(word string) bool { return strings.HasPrefix(c.name, word) }):
+		case len(b.only) > 0 && !slices.ContainsFunc(b.only, func(word string) bool { return word == "="+c.name || strings.HasPrefix(c.name, word) }):
 		case kind.server == "go" && c.kex == peerDefaultKex:
 			// x/crypto's server has no sntrup761, so both key exchanges are curve25519 there.
 		default:
