@@ -222,7 +222,7 @@ func TestKillNineAtAnyMoment(t *testing.T) {
 	began := time.Now()
 	second := s.command(slices.Replace(slices.Clone(s.args), 3, 5, "--listen", freeAddress(t))...)
 	out, err := second.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "another coordinator has") || time.Since(began) > 5*time.Second {
+	if err == nil || !strings.Contains(string(out), "another blackstart has") || time.Since(began) > 5*time.Second {
 		t.Errorf("a second coordinator on the same data: %v after %v\n%s", err, time.Since(began), out)
 	}
 

@@ -58,8 +58,8 @@ func newImportAnsible(o *options) *cobra.Command {
 
 A host without an IP address is marked for a person to fill in, because DNS may be down when the fleet file is needed.`,
 		Example: `  blackstart fleet import ansible inventory.ini --out fleet.yaml
-  blackstart fleet import ansible hosts.yml --map all=tier:standard --map db=tier:infrastructure --map db=service:databases --default os=linux
-  ansible-inventory -i inventory --list | blackstart fleet import ansible --json - --skip localhost --out fleet.yaml`,
+  blackstart fleet import ansible hosts.yml --map all=tier:standard --map db=tier:infrastructure --tiers infrastructure,standard --default os=linux
+  ansible-inventory -i inventory --list | blackstart fleet import ansible --json - --skip staging --out fleet.yaml`,
 		RunE: func(c *cobra.Command, args []string) error {
 			read := fleet.ImportAnsible
 			if list {

@@ -16,7 +16,7 @@ import (
 
 func newJournal(o *options) *cobra.Command {
 	var file string
-	c := &cobra.Command{Use: "journal", Short: "Verify, print or export the journal of incidents",
+	c := &cobra.Command{Use: "journal", Short: "Verify, dump or export the journal of incidents",
 		Long:    "The journal is the one file that holds every incident. These commands read it; while a coordinator has it open they are refused, and a copy can be read with --journal.",
 		Example: "  blackstart journal verify\n  blackstart journal export > journal.jsonl"}
 	c.PersistentFlags().StringVar(&file, "journal", "", "the journal `file`; default the one in --dir")

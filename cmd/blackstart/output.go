@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -107,7 +106,7 @@ func cutRows(head table.Row, rows []table.Row, width int) []table.Row {
 
 // terminalWidth is the number of columns of the terminal that w is, or 0 when it is none.
 func terminalWidth(w io.Writer) int {
-	f, ok := w.(*os.File)
+	f, ok := asFile(w)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0
 	}

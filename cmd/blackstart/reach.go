@@ -42,7 +42,12 @@ Exit codes: 0 every host has a rung that works; 3 some have none; 1 failed; 2 us
 		Example: `  blackstart reach --fleet fleet.yaml --ssh-key ~/.ssh/id_ed25519 --known-hosts known_hosts
   blackstart reach --fleet fleet.yaml --hosts 'tier=infrastructure,!dc01' --all
   blackstart reach --fleet fleet.yaml --rung rescue --no-coordinator -o json`,
-		RunE: func(c *cobra.Command, _ []string) error { return r.run(c) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if c.Flags().Changed("hosts") && strings.TrimSpace(r.hosts) == "" {
+				return usage("--hosts is empty: leave it out for all hosts, or name some")
+			}
+			return r.run(c)
+		},
 	}
 	f := c.Flags()
 	f.StringVar(&r.fleetFile, "fleet", "", "the fleet `file`")

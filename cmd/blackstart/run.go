@@ -193,6 +193,9 @@ func (r *runOptions) ownScript(q *recovery.RunRequest) error {
 	case bytes.Contains(text, []byte("\r\n")):
 		return usage("--script %s: it has Windows line ends, on which a shell stumbles; save it with line feeds only", r.script)
 	}
+	if by, other := otherInterpreter(text); other {
+		return usage("--script %s: its first line asks for %s, and a run gives every script to sh; wrap it in a script for sh", r.script, by)
+	}
 	sum := sha256.Sum256(text)
 	q.Plain = true
 	q.Playbook = recovery.Playbook{Name: recovery.Clean(filepath.Base(r.script), 100), Digest: "sha256:" + hex.EncodeToString(sum[:]),
@@ -204,6 +207,24 @@ func (r *runOptions) ownScript(q *recovery.RunRequest) error {
 		q.Scripts = append(q.Scripts, recovery.RunScript{Environment: env, Text: string(text)})
 	}
 	return nil
+}
+
+// otherInterpreter reads a script's first line: it is told when that names something that is no shell.
+func otherInterpreter(text []byte) (name string, other bool) {
+	line, found := bytes.CutPrefix(text, []byte("#!"))
+	if !found {
+		return "", false
+	}
+	line, _, _ = bytes.Cut(line, []byte("\n"))
+	words := strings.Fields(string(line))
+	for len(words) > 1 && (filepath.Base(words[0]) == "env" || strings.HasPrefix(words[0], "-")) {
+		words = words[1:]
+	}
+	if len(words) == 0 {
+		return "", false
+	}
+	name = recovery.Clean(filepath.Base(words[0]), 40)
+	return name, !strings.HasSuffix(name, "sh") && name != "busybox"
 }
 
 // runName names a run so that no other has its name: attempts on hosts are told apart by it.

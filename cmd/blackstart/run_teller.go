@@ -46,7 +46,7 @@ func (t *runTeller) begin(s *recovery.AdHoc) {
 		return
 	}
 	note := restartNote(&s.Declared)
-	f, ok := t.out.(*os.File)
+	f, ok := asFile(t.out)
 	t.live = ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 	every := lineEvery
 	if t.live {

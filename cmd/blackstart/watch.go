@@ -70,7 +70,7 @@ func (o *options) newWatcher(c *cobra.Command, client pb.OperatorServiceClient) 
 		},
 		notice: func(text string) { fmt.Fprintln(c.ErrOrStderr(), "blackstart: "+text) },
 	}
-	f, ok := out.(*os.File)
+	f, ok := asFile(out)
 	switch {
 	case o.json():
 		w.show = func(u *pb.WatchResponse) { jsonLines(out, u) }

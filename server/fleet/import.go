@@ -244,6 +244,9 @@ func (im *importer) finish() (Imported, error) {
 	if w.councils(); len(im.list) > 0 {
 		return Imported{}, im.err()
 	}
+	if len(im.tiers) > 1 && len(im.options.Tiers) == 0 {
+		im.notes = append(im.notes, "the tiers stand in the order in which they were first named: put them into the order of recovery, or import again with --tiers")
+	}
 	out := Imported{File: w.write(), Fleet: strings.TrimPrefix(im.fleetName(), fillIn), Hosts: len(im.hosts), Skipped: im.skipped, Services: len(w.services), Tiers: len(im.tiers), Ladders: len(w.ladders), Notes: im.notes}
 	for _, name := range slices.Sorted(maps.Keys(im.aside)) {
 		out.Aside = append(out.Aside, Aside{name, im.aside[name]})

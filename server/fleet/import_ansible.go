@@ -101,7 +101,14 @@ func (a *ansible) options(o ImportOptions) error {
 	a.maps, a.skip, a.skipHost = map[*invGroup][]groupMap{}, map[*invGroup]bool{}, map[string]bool{}
 	unknown := func(option, name string) error {
 		do := a.nearest(name, slices.Sorted(maps.Keys(a.inv.groups)), "look it up there")
-		return fmt.Errorf("%s: there is no group %s in %s: %s", option, quote(name), a.file, do)
+		what, file := "group", a.file
+		if strings.HasPrefix(option, "--skip") {
+			what = "group or host"
+		}
+		if file == "-" {
+			file = "standard input"
+		}
+		return fmt.Errorf("%s: there is no %s %s in %s: %s", option, what, quote(name), file, do)
 	}
 	for _, m := range o.Map {
 		parts := mapForm.FindStringSubmatch(m)

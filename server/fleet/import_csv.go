@@ -209,9 +209,6 @@ func (c *csvReader) rows() {
 		}
 		c.row(row)
 	}
-	if len(c.tiers) > 1 && len(c.options.Tiers) == 0 {
-		c.notes = append(c.notes, "the tiers stand in the order in which the list names them: put them into the order of recovery, or import again with --tiers")
-	}
 }
 
 func (c *csvReader) row(row []string) {

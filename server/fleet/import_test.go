@@ -229,7 +229,7 @@ func TestImportMaps(t *testing.T) {
 		{"not skipped", ImportOptions{Skip: []string{"away"}}, `i.ini:15:4: ansible_connection is "local", but Blackstart reaches hosts by ssh; leave these hosts out with --skip, or correct it`},
 		{"all skipped", ImportOptions{Skip: []string{"all"}}, "i.ini leaves no host: skip fewer"},
 		{"unknown group", ImportOptions{Map: []string{"aba=site:x"}}, `--map "aba=site:x": there is no group "aba" in i.ini: did you mean ab?`},
-		{"unknown to skip", ImportOptions{Skip: []string{"nobody"}}, `--skip "nobody": there is no group "nobody" in i.ini: look it up there (known: a, ab, all, away, b, in, loose, ungrouped)`},
+		{"unknown to skip", ImportOptions{Skip: []string{"nobody"}}, `--skip "nobody": there is no group or host "nobody" in i.ini: look it up there (known: a, ab, all, away, b, in, loose, ungrouped)`},
 		{"no kind", ImportOptions{Map: []string{"a=x"}}, `--map "a=x": write it as GROUP=KIND:NAME, where KIND is service, tier, site, council, os, data, edr or edr-version`},
 		{"unknown kind", ImportOptions{Map: []string{"a=wave:x"}}, `--map "a=wave:x": write it as GROUP=KIND:NAME, where KIND is service, tier, site, council, os, data, edr or edr-version`},
 		{"twice", ImportOptions{Map: []string{"a=tier:x", "a=tier:y"}}, "--map gives group a the tiers x and y: keep one"},

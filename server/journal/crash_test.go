@@ -139,7 +139,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	if told.Scan() {
 		t.Fatal("a second process could append")
 	}
-	if err := cmd.Wait(); err == nil || !strings.Contains(stderr.String(), "another coordinator has") {
+	if err := cmd.Wait(); err == nil || !strings.Contains(stderr.String(), "another blackstart has") {
 		t.Fatalf("%v: %s", err, stderr)
 	}
 	mustAppend(t, j, "i", entry(1))

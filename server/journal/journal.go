@@ -203,9 +203,9 @@ func openBolt(path string, readOnly bool) (*bbolt.DB, error) {
 
 func lockedError(path string) error {
 	if pid := holder(path); pid > 0 {
-		return fmt.Errorf("%w: another coordinator has %s open (pid %d): stop it first, or use another data folder", ErrLocked, path, pid)
+		return fmt.Errorf("%w: another blackstart has %s open (pid %d): wait for its end or stop it first", ErrLocked, path, pid)
 	}
-	return fmt.Errorf("%w: another coordinator has %s open: stop it first, or use another data folder", ErrLocked, path)
+	return fmt.Errorf("%w: another blackstart has %s open: wait for its end or stop it first", ErrLocked, path)
 }
 
 // prepare makes the buckets in a new file and checks the contents of an old one.

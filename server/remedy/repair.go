@@ -111,7 +111,7 @@ func (a *attempt) leftBehind(ctx context.Context) *end {
 	case isCancelled(ctx):
 		return &end{recovery.Lost, cancelledInMidRun, "We were stopped while the script may be running on the host; the same id joins it and learns how it ended."}
 	case a.lastEnd != nil:
-		return &end{recovery.Lost, "connection lost", "The connection was lost after the start and the host could not be had again in time (" + a.lastEnd.signature + "); the script may have run on: look at the host or join it by the same id."}
+		return &end{recovery.Lost, "connection lost", "The connection was lost after the start and the host could not be had again in time (" + a.lastEnd.signature + "); the script may have run on: look at the host before another attempt."}
 	default:
 		return &end{recovery.TimedOut, "no end in time", "The job's time was over while the script was running on the host; the same id joins it and learns how it ended."}
 	}
@@ -246,8 +246,8 @@ func (a *attempt) collected(exit string, output []byte) {
 		}
 	case err != nil:
 		res = recovery.Result{
-			Class: recovery.Failed, Signature: "disk full",
-			Detail: "The script ended but its exit could not be written on the host, whose disk is full or fails; make room and look at the host.",
+			Class: recovery.Failed, Signature: "exit not noted",
+			Detail: "The script's end was not noted on the host: what noted it was killed (by the script, or for want of memory), or the disk is full or fails; look at the host.",
 		}
 	default:
 		res = judge(a.job, number, string(output))

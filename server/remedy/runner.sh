@@ -79,7 +79,8 @@ bs_state() { # finds the state folder and makes the attempt's
   bs_d=$bs_s/attempts/$bs_folder
   bs_keep=$bs_s/kept/$bs_folder
   if [ ! -d "$bs_d" ] || [ ! -d "$bs_keep" ]; then
-    bs_e=$(mkdir -p "$bs_d" "$bs_keep" 2>&1 </dev/null) || bs_fail state "$bs_e"
+    mkdir -p "$bs_d" "$bs_keep" 2>/dev/null </dev/null || # quicker than to ask for its words at once
+      bs_e=$(mkdir -p "$bs_d" "$bs_keep" 2>&1 </dev/null) || bs_fail state "$bs_e"
   fi
 }
 
