@@ -213,3 +213,15 @@ func TestRunLine(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// A script that another program should read fails on every host, one by one, if a shell gets it.
+func TestOnlyShellScriptsAreRun(t *testing.T) {
+	for text, want := range map[string]string{
+		"echo hi\n": "", "#!/bin/sh\n": "", "#! /usr/bin/env bash\n": "", "#!/bin/busybox ash\n": "", "#!/usr/bin/env -S dash -e\n": "", "#!\n": "",
+		"#!/usr/bin/env python3\nprint(1)\n": "python3", "#!/usr/bin/perl -w\n": "perl", "#!/bin/awk -f\r\n": "awk",
+	} {
+		if got, other := otherInterpreter([]byte(text)); other != (want != "") || other && got != want {
+			t.Errorf("%q: %q, %v", text, got, other)
+		}
+	}
+}
