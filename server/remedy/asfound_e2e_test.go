@@ -268,17 +268,25 @@ func (h *foundHost) run(t *testing.T) {
 	}
 }
 
-// hold opens a connection, waits for the server's greeting, and keeps it.
+// hold opens connections, waits for the server's greeting on each, and keeps them. A server may still count one that is gone
+// (the knock that found it up) and turn us away for it; then we knock again.
 func (h *foundHost) hold(n int) {
-	for range n {
+	deadline := time.Now().Add(30 * time.Second)
+	for held := 0; held < n; {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+h.port)
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		h.conns = append(h.conns, conn)
-		_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-		if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil {
-			h.t.Fatal(err)
+		_ = conn.SetDeadline(deadline)
+		greeting, err := bufio.NewReader(conn).ReadString('\n')
+		switch {
+		case strings.HasPrefix(greeting, "SSH-"):
+			h.conns = append(h.conns, conn)
+			held++
+		case time.Now().After(deadline):
+			h.t.Fatalf("only %d connections are held: %q, %v", held, greeting, err)
+		default:
+			_ = conn.Close()
 		}
 	}
 }
