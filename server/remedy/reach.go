@@ -217,8 +217,8 @@ var reachText string
 
 var reachScript = lean(reachText)
 
-// tools are what the runner and its supervisor call, beside what has alternatives.
-const tools = "cat dd env mkdir mv rm sleep tail"
+// tools are what the runner and a probe call, beside what has alternatives.
+const tools = "cat dd env mkdir rm sleep tail"
 
 // maxLook bounds what is kept of what the look says, which is some ten lines.
 const maxLook = 8 << 10

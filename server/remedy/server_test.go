@@ -99,7 +99,7 @@ func newKeyFile(t testing.TB, passphrase string) (string, ssh.PublicKey) {
 func (m *machine) start(t testing.TB, user ssh.PublicKey) *machine {
 	t.Helper()
 	m.t, m.user, m.conns = t, user, map[net.Conn]bool{}
-	dir, err := os.MkdirTemp("", "machine") //nolint:usetesting // a detached supervisor may still write there when the test ends
+	dir, err := os.MkdirTemp("", "machine") //nolint:usetesting // what an attempt left running may still write there when the test ends
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func (m *machine) start(t testing.TB, user ssh.PublicKey) *machine {
 		_ = m.listener.Close()
 		m.cut()
 		m.wg.Wait()
-		_ = os.RemoveAll(dir) // a supervisor may still be writing; the system's own cleaning takes the rest
+		_ = os.RemoveAll(dir) // something may still be writing; the system's own cleaning takes the rest
 	})
 	return m
 }
