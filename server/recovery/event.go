@@ -96,6 +96,36 @@ type AttemptEnded struct {
 	Reason  string    `json:"reason"`
 }
 
+// AttemptProgressed records that an attempt takes its next step; it is on disk before anything of the step is done.
+type AttemptProgressed struct {
+	Attempt string `json:"attempt"`
+	Host    string `json:"host"`
+	Step    Step   `json:"step"`
+	Debts   []Debt `json:"debts,omitempty"` // what stays to be cleared from here on
+	Reason  string `json:"reason"`
+}
+
+// RescueServed says that a host which asked the network what to boot is given the rescue system, once per attempt.
+type RescueServed struct {
+	Attempt string `json:"attempt"`
+	Host    string `json:"host"`
+	Peer    string `json:"peer,omitempty"`
+	Reason  string `json:"reason"`
+}
+
+// BootTargetCleared says that it was read back that a host boots from its own disk.
+type BootTargetCleared struct {
+	Host   string `json:"host"`
+	Reason string `json:"reason"`
+}
+
+// BootTargetStuck says that a try to clear a host's boot target failed; the next one comes not before Until.
+type BootTargetStuck struct {
+	Host   string    `json:"host"`
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason"`
+}
+
 // HostProven says that the proof is complete; the soak begins, or begins again after a restart.
 type HostProven struct {
 	Host      string    `json:"host"`
@@ -283,6 +313,10 @@ var eventTypes = []func() Event{
 	func() Event { return &WaveApproved{} },
 	func() Event { return &AttemptStarted{} },
 	func() Event { return &AttemptEnded{} },
+	func() Event { return &AttemptProgressed{} },
+	func() Event { return &RescueServed{} },
+	func() Event { return &BootTargetCleared{} },
+	func() Event { return &BootTargetStuck{} },
 	func() Event { return &HostProven{} },
 	func() Event { return &ProofFailed{} },
 	func() Event { return &HostRecovered{} },
@@ -317,6 +351,10 @@ func (*WaveReleased) Kind() string         { return "wave-released" }
 func (*WaveApproved) Kind() string         { return "wave-approved" }
 func (*AttemptStarted) Kind() string       { return "attempt-started" }
 func (*AttemptEnded) Kind() string         { return "attempt-ended" }
+func (*AttemptProgressed) Kind() string    { return "attempt-progressed" }
+func (*RescueServed) Kind() string         { return "rescue-served" }
+func (*BootTargetCleared) Kind() string    { return "boot-target-cleared" }
+func (*BootTargetStuck) Kind() string      { return "boot-target-stuck" }
 func (*HostProven) Kind() string           { return "host-proven" }
 func (*ProofFailed) Kind() string          { return "proof-failed" }
 func (*HostRecovered) Kind() string        { return "host-recovered" }

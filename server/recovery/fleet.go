@@ -77,6 +77,9 @@ type Host struct {
 	Ladder    []Rung    `json:"ladder"`              // ways in, best first; the last resort is always a person
 	Agent     bool      `json:"agent"`               // an agent is installed; otherwise proof is fetched over SSH
 	EDR       EDR       `json:"edr"`
+	MACs      []string  `json:"macs,omitempty"`  // "52:54:00:12:34:56": how its firmware names itself when it boots from the network
+	UUID      string    `json:"uuid,omitempty"`  // SMBIOS UUID, lower case
+	Power     *Control  `json:"power,omitempty"` // what switches it on and off; nil: nothing does
 }
 
 // EDR is the endpoint-security product that the fleet file says a host runs.
@@ -85,10 +88,32 @@ type EDR struct {
 	Version string `json:"version,omitempty"`
 }
 
+// Control is what acts on a host from outside: on its power, or on what it boots from. It holds no secrets, only where they lie.
+type Control struct {
+	Name    string            `json:"name"`              // as the fleet file calls it
+	Kind    string            `json:"kind"`              // ControlAgent or ControlRedfish
+	Program string            `json:"program,omitempty"` // ControlAgent: its name or absolute path
+	Options map[string]string `json:"options,omitempty"` // what it is told of this host, secrets apart
+	Secrets map[string]string `json:"secrets,omitempty"` // option to "file:PATH" or "env:NAME", read when it acts
+	Timeout time.Duration     `json:"timeout,omitempty"` // of one action, reading back included; 0 means DefaultControlTimeout
+}
+
+// Kinds of control.
+const (
+	ControlAgent   = "agent"   // a program that keeps the fence agents' contract
+	ControlRedfish = "redfish" // our own Redfish client
+)
+
+// DefaultControlTimeout is how long one action of a control may take.
+const DefaultControlTimeout = time.Minute
+
 // Rung kinds.
 const (
-	RungSSH   = "ssh"   // a script over SSH, in the rung's environment
-	RungHands = "hands" // a person with a work card
+	RungSSH    = "ssh"    // a script over SSH, in the rung's environment
+	RungRace   = "race"   // the same in the seconds in which a looping host is up
+	RungRescue = "rescue" // the host is booted into the rescue system, and the script runs there over SSH
+	RungHelper = "helper" // the script runs on another machine that has attached the host's disk
+	RungHands  = "hands"  // a person with a work card
 )
 
 // Environments: where a script finds itself once a rung is climbed.
@@ -101,8 +126,8 @@ const (
 // Rung is one way into a host.
 type Rung struct {
 	Name        string        `json:"name"`
-	Kind        string        `json:"kind"`                  // RungSSH or RungHands
-	Environment string        `json:"environment,omitempty"` // one of the Env constants, for RungSSH
+	Kind        string        `json:"kind"`                  // one of the Rung constants
+	Environment string        `json:"environment,omitempty"` // one of the Env constants; RungRescue and RungHelper have EnvRescueLinux
 	Root        string        `json:"root,omitempty"`        // value of BLACKSTART_ROOT there; empty for the running system
 	Reboots     bool          `json:"reboots,omitempty"`     // getting in this way restarts the host
 	Address     string        `json:"address,omitempty"`     // IP address (names need a DNS that may be down)
@@ -112,7 +137,19 @@ type Rung struct {
 	HostKeys    []string      `json:"host_keys,omitempty"`  // authorized_keys-style public keys; "cert-authority …" marks a host CA
 	RebootCmd   string        `json:"reboot_cmd,omitempty"` // what restarts the host into its own system; empty means "reboot"
 	Estimate    time.Duration `json:"estimate,omitempty"`   // expected time from start to proof
+	Within      time.Duration `json:"within,omitempty"`     // RungRace: how long to lie in wait; RungRescue: from power on to the rescue system's login; RungHelper: for attach and detach; 0 means DefaultWithin
+	Boot        *Control      `json:"boot,omitempty"`       // RungRescue: what sets the boot target; nil: the host asks the network at every start
+	Attach      string        `json:"attach,omitempty"`     // RungHelper: command there that attaches the disk and prints the folder of its root last
+	Detach      string        `json:"detach,omitempty"`     // RungHelper: command there that gives the disk back
+	Unlock      string        `json:"unlock,omitempty"`     // "file:PATH" or "env:NAME" of what opens its encrypted volume
+	Resources   []string      `json:"resources,omitempty"`  // slots that this rung takes besides the host's, until the host is proven: a BMC network, a hypervisor, a power domain
 }
+
+// DefaultWithin is how long a rung's own waiting may take where the fleet file does not say.
+const DefaultWithin = 10 * time.Minute
+
+// Restarts reports whether climbing the rung restarts the host.
+func (r Rung) Restarts() bool { return r.Reboots || r.Kind == RungRescue || r.Kind == RungHelper }
 
 // Group is a set of hosts that protect each other: a pair, a cluster, the domain controllers of a site.
 type Group struct {

@@ -85,6 +85,17 @@ func (in Finished) known() Result {
 	return r
 }
 
+// Progressed asks to record that an attempt takes its next step. Nothing of the step may be done before it is recorded.
+type Progressed struct {
+	Job, Host string
+	Step      Step
+	Note      string // what is done in it, for people
+}
+
+// BootAsked brings a host's own question, over the network, what it should boot. It is answered with the rescue system only
+// when a RescueServed follows.
+type BootAsked struct{ Host, Peer string }
+
 // Restarted says that the coordinator has started again with this incident open. Alive is when it was last known to run: no
 // clock of the incident may run while nobody could hear the hosts.
 type Restarted struct{ Alive time.Time }
@@ -92,20 +103,22 @@ type Restarted struct{ Alive time.Time }
 // Tick lets time act: deadlines, soaks, gates, breakers, and the start of whatever may start.
 type Tick struct{}
 
-func (Declare) input()   {}
-func (Approve) input()   {}
-func (Pause) input()     {}
-func (Resume) input()    {}
-func (Abort) input()     {}
-func (Close) input()     {}
-func (Retry) input()     {}
-func (Skip) input()      {}
-func (Override) input()  {}
-func (Claim) input()     {}
-func (HandsDone) input() {}
-func (ClearDebt) input() {}
-func (Sighted) input()   {}
-func (Refused) input()   {}
-func (Finished) input()  {}
-func (Restarted) input() {}
-func (Tick) input()      {}
+func (Declare) input()    {}
+func (Approve) input()    {}
+func (Pause) input()      {}
+func (Resume) input()     {}
+func (Abort) input()      {}
+func (Close) input()      {}
+func (Retry) input()      {}
+func (Skip) input()       {}
+func (Override) input()   {}
+func (Claim) input()      {}
+func (HandsDone) input()  {}
+func (ClearDebt) input()  {}
+func (Sighted) input()    {}
+func (Refused) input()    {}
+func (Finished) input()   {}
+func (Progressed) input() {}
+func (BootAsked) input()  {}
+func (Restarted) input()  {}
+func (Tick) input()       {}

@@ -14,6 +14,7 @@ const (
 	AuthRefused     Class = "auth-refused"      // the host refuses our user or key: a person looks
 	HostKeyMismatch Class = "host-key-mismatch" // perhaps another machine: a person looks
 	TimedOut        Class = "timed-out"         // the deadline passed
+	Locked          Class = "locked"            // the disk is encrypted and its key is not there: a person brings it
 	Lost            Class = "lost"              // started, and its outcome cannot be learnt
 	Cancelled       Class = "cancelled"         // stopped by us before anything was started
 )
@@ -29,11 +30,28 @@ type JobKind string
 const (
 	JobRepair JobKind = "repair" // run the playbook's script for the rung's environment
 	JobVerify JobKind = "verify" // gather proof over SSH from a host that has no agent
+	JobUnboot JobKind = "unboot" // see that the host boots from its own disk, and make it so
 )
+
+// Step is how far an attempt has come on a rung that is more than a login. It is recorded before it is taken, so that whoever
+// takes the attempt up again knows what may have been done. Steps only go forward.
+type Step string
+
+// The steps, in their order.
+const (
+	StepPowerOff   Step = "power-off"   // the host is switched off
+	StepBootTarget Step = "boot-target" // its boot target is set to the rescue system: a debt from here on
+	StepPowerOn    Step = "power-on"    // it is switched on, and the rescue system awaited; never taken twice
+	StepInside     Step = "inside"      // the rescue system or helper answers; the disk is opened and the script runs
+	StepOwnDisk    Step = "own-disk"    // the disk is given back, the boot target cleared, and the host started from it
+)
+
+// BootTargetDisk is the only value of Result.BootTarget: it was read back that the host boots from its own disk.
+const BootTargetDisk = "disk"
 
 // Job is one thing that ought to be running now. The same ID always names the same work: a remedy that sees it again joins it.
 type Job struct {
-	ID         string        `json:"id"` // "HOST/n" for an attempt, "HOST/n/verify/k" for a proof
+	ID         string        `json:"id"` // "HOST/n" for an attempt, "HOST/n/verify/k" for a proof, "HOST/n/unboot/k" for a boot target
 	Incident   string        `json:"incident"`
 	Kind       JobKind       `json:"kind"`
 	Host       Host          `json:"host"`
@@ -42,6 +60,7 @@ type Job struct {
 	Reboot     bool          `json:"reboot"`                // restart the host into its own system once the script's result is recorded
 	Timeout    time.Duration `json:"timeout"`               // for the whole job, queueing excluded
 	BootBefore string        `json:"boot_before,omitempty"` // JobVerify: facts of this boot are no answer yet
+	Step       Step          `json:"step,omitempty"`        // JobRepair: the last one that was recorded
 	Plain      bool          `json:"plain,omitempty"`       // JobRepair: the script is of no playbook; exit 0 is its success, without a result line
 }
 
@@ -58,4 +77,6 @@ type Result struct {
 	Boot      string        `json:"boot,omitempty"`      // boot id of the system that the script ran in, where it can be read
 	Took      time.Duration `json:"took,omitempty"`
 	Sighting  *Sighting     `json:"sighting,omitempty"` // of a JobVerify
+
+	BootTarget string `json:"boot_target,omitempty"` // BootTargetDisk when that was read back; else nothing is known
 }
