@@ -64,6 +64,11 @@ func (f *Fleet) limit(r RunRequest) {
 		for _, name := range f.Hosts[i].Resources {
 			used[name] = true
 		}
+		for _, r := range f.Hosts[i].Ladder {
+			for _, name := range r.Resources {
+				used[name] = true
+			}
+		}
 		for _, name := range f.Hosts[i].Groups {
 			grouped[name] = true
 		}
@@ -114,19 +119,32 @@ func (p *picker) rung(h *Host) (rung int, problem string) {
 		return -1, p.misfit(h)
 	}
 	if p.Rung == "" {
-		if rung = nextRung(p.Playbook, h, 0); rung < 0 {
-			return -1, p.noRung(h)
+		for rung = range h.Ladder {
+			if p.notSSH(h.Ladder[rung]) == "" && rungProblem(p.Playbook, h, h.Ladder[rung]) == "" {
+				return rung, ""
+			}
 		}
-		return rung, ""
+		return -1, p.noRung(h)
 	}
 	var names []string
 	for i, r := range h.Ladder {
 		if r.Name == p.Rung {
-			return i, rungProblem(p.Playbook, r)
+			if problem = p.notSSH(r); problem == "" {
+				problem = rungProblem(p.Playbook, h, r)
+			}
+			return i, problem
 		}
 		names = append(names, r.Name)
 	}
 	return -1, fmt.Sprintf("its ladder has no rung %s, only %s", p.Rung, firstOf(strings.Join(names, ", "), "none at all"))
+}
+
+// notSSH says why a run does not climb a rung: what works on a host from outside belongs into an incident.
+func (p *picker) notSSH(r Rung) string {
+	if r.Kind == RungSSH || r.Kind == RungHands {
+		return ""
+	}
+	return "a run takes only rungs of kind ssh, and " + r.Name + " is of kind " + r.Kind + ": declare an incident for it"
 }
 
 func (p *picker) misfit(h *Host) string {
@@ -174,5 +192,38 @@ func (p *picker) restart(h *Host) string {
 	return ""
 }
 
-// attemptTimeout is how long one attempt may take in all.
-func attemptTimeout(p Playbook) time.Duration { return p.Timeout + connectAllowance }
+// attemptTimeout is how long one attempt on a rung may take in all.
+func attemptTimeout(p Playbook, h *Host, rung int) time.Duration {
+	timeout := p.Timeout + connectAllowance
+	if rung < 0 || rung >= len(h.Ladder) {
+		return timeout
+	}
+	switch r := h.Ladder[rung]; r.Kind {
+	case RungRace:
+		timeout += r.waits()
+	case RungRescue: // off, on; and off, on again for its own disk; the boot target to and fro
+		timeout += r.waits() + 4*h.Power.waits() + 2*r.Boot.waits()
+	case RungHelper:
+		timeout += 2*r.waits() + 2*h.Power.waits()
+	}
+	return timeout
+}
+
+// waits is how long the rung's own waiting may take.
+func (r Rung) waits() time.Duration {
+	if r.Within > 0 {
+		return r.Within
+	}
+	return DefaultWithin
+}
+
+// waits is how long one action of a control may take; without a control it takes no time.
+func (c *Control) waits() time.Duration {
+	switch {
+	case c == nil:
+		return 0
+	case c.Timeout > 0:
+		return c.Timeout
+	}
+	return DefaultControlTimeout
+}

@@ -94,7 +94,7 @@ func (d *runDecision) start() {
 		}
 		l := next(council)
 		h := at[l]
-		if _, held := d.usage.slotBlocked(h.Host); held {
+		if _, held := d.usage.slotBlocked(h.Host, h.Rung); held {
 			at[l] = nil // and so are all behind it
 			continue
 		}
@@ -109,7 +109,7 @@ func (d *runDecision) start() {
 }
 
 func (d *runDecision) started(h *AdHocHost) Event {
-	timeout := attemptTimeout(d.Declared.Playbook)
+	timeout := attemptTimeout(d.Declared.Playbook, h.Host, h.Rung)
 	name := rungName(h.Host, h.Rung)
 	return &AttemptStarted{
 		Attempt: Attempt{ID: h.Host.Name + "/1", Host: h.Host.Name, N: 1, Rung: h.Rung, RungName: name, Playbook: d.Declared.Playbook.Digest,
@@ -154,7 +154,7 @@ func (s *AdHoc) Why() map[string]Reason {
 		}
 		r, held := s.groupBlocked(h)
 		if !held {
-			r, held = s.usage.slotBlocked(h.Host)
+			r, held = s.usage.slotBlocked(h.Host, h.Rung)
 		}
 		if !held {
 			r = Reason{WaitNext, "it starts next"}

@@ -115,7 +115,7 @@ func (s *AdHoc) declare(v *RunDeclared, at time.Time) {
 		}
 		h := &AdHocHost{Host: host, Rung: r, place: len(s.Hosts)}
 		s.Hosts, s.byName[host.Name] = append(s.Hosts, h), h
-		need := host.Council + "\x00" + strings.Join(host.Resources, "\x00")
+		need := host.Council + "\x00" + strings.Join(slices.Concat(host.Resources, []string{""}, host.Ladder[r].Resources), "\x00")
 		if byNeed[need] == nil {
 			byNeed[need] = &lane{}
 			if s.lanes[host.Council] == nil {
@@ -164,7 +164,7 @@ func (h *AdHocHost) Over() bool { return !h.waits() && !h.Attempt.Ended.IsZero()
 
 // book notes what an attempt takes (1) or gives back (-1).
 func (s *AdHoc) book(h *AdHocHost, n int) {
-	s.usage.take(h.Host, n)
+	s.usage.take(h.Host, h.Rung, n)
 	for _, name := range h.Host.Groups {
 		s.usage.group[name] += n
 	}

@@ -208,6 +208,14 @@ func hostOf(e Event) string {
 		return v.Attempt.Host
 	case *AttemptEnded:
 		return v.Host
+	case *AttemptProgressed:
+		return v.Host
+	case *RescueServed:
+		return v.Host
+	case *BootTargetCleared:
+		return v.Host
+	case *BootTargetStuck:
+		return v.Host
 	case *HostProven:
 		return v.Host
 	case *ProofFailed:

@@ -17,6 +17,16 @@ func (s *State) applyHost(e Event, at time.Time) {
 		h.tries++
 	case *AttemptEnded:
 		s.applyEnded(h, v, at)
+	case *AttemptProgressed:
+		h.progress(v, at)
+	case *RescueServed:
+		if a := h.attempt(); a != nil && a.ID == v.Attempt {
+			a.served = true
+		}
+	case *BootTargetCleared:
+		h.bootTargetCleared("engine", v.Reason, at)
+	case *BootTargetStuck:
+		h.bootTargetStuck(v, at, clock)
 	case *HostProven:
 		h.move(Verifying, v.Reason, at)
 		h.ProvenAt, h.provenBoot, h.soakUntil = at, v.Sighting.BootID, clock.Add(v.SoakUntil.Sub(at))
@@ -68,13 +78,16 @@ func (s *State) applyHost(e Event, at time.Time) {
 				h.Debts[i].Cleared, h.Debts[i].By, h.Debts[i].Note = at, v.By, v.Note
 			}
 		}
+		if v.Debt == DebtBootTarget {
+			h.unboot = nil
+		}
 	}
 	s.afterMove(h, wasUp, wasRecovered, at)
 }
 
 // afterMove keeps what is counted in step with the host's phase.
 func (s *State) afterMove(h *HostState, wasUp, wasRecovered bool, at time.Time) {
-	if h.Phase == Attempting || h.Phase == Verifying && !h.Host.Agent {
+	if h.Phase == Attempting || h.Phase == Verifying && !h.Host.Agent || h.unboot != nil {
 		s.active[h.Host.Name] = h
 	} else {
 		delete(s.active, h.Host.Name)
@@ -113,6 +126,9 @@ func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
 		return
 	}
 	a.Ended, a.Result = at, v.Result
+	if v.Result.BootTarget == BootTargetDisk {
+		h.bootTargetCleared("engine", "read back at the end of "+a.ID, at)
+	}
 	h.move(v.Next, v.Reason, at)
 	clock := s.clock(at)
 	if v.Next != Verifying {

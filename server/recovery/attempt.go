@@ -15,13 +15,20 @@ const connectAllowance = 3 * time.Minute
 // runnable holds the environments in which this version can run a script.
 var runnable = map[string]bool{EnvLinux: true, EnvRescueLinux: true}
 
-// rungProblem returns why a rung cannot be used with a playbook, or "".
-func rungProblem(p Playbook, r Rung) string {
+// climbable holds the kinds of rung that need no person.
+var climbable = map[string]bool{RungSSH: true, RungRace: true, RungRescue: true, RungHelper: true}
+
+// rungProblem returns why a rung of a host cannot be used with a playbook, or "".
+func rungProblem(p Playbook, h *Host, r Rung) string {
 	switch {
-	case r.Kind != RungSSH:
+	case r.Kind == RungHands:
 		return "it is a person's"
-	case r.Reboots && p.Reboot == RebootForbidden:
+	case !climbable[r.Kind]:
+		return "this version knows no rungs of kind " + r.Kind
+	case r.Restarts() && p.Reboot == RebootForbidden:
 		return "it restarts the host, which playbook " + p.Name + " forbids"
+	case r.Kind == RungRescue && h.Power == nil:
+		return "nothing switches the host on and off"
 	case !p.HasEnvironment(r.Environment):
 		return "playbook " + p.Name + " has no script for " + r.Environment
 	case !runnable[r.Environment]:
@@ -33,7 +40,7 @@ func rungProblem(p Playbook, r Rung) string {
 // nextRung is the first usable rung at or after i, or -1 when only people are left.
 func nextRung(p Playbook, h *Host, i int) int {
 	for ; i < len(h.Ladder); i++ {
-		if rungProblem(p, h.Ladder[i]) == "" {
+		if rungProblem(p, h, h.Ladder[i]) == "" {
 			return i
 		}
 	}
@@ -48,8 +55,8 @@ func (s *State) rungProblem(h *Host, i int) string { return ladderProblem(s.Play
 func ladderProblem(p Playbook, h *Host, i int) string {
 	var problems []string
 	for ; i < len(h.Ladder); i++ {
-		if r := h.Ladder[i]; r.Kind == RungSSH {
-			if problem := rungProblem(p, r); problem != "" {
+		if r := h.Ladder[i]; r.Kind != RungHands {
+			if problem := rungProblem(p, h, r); problem != "" {
 				problems = append(problems, r.Name+": "+problem)
 			}
 		}
@@ -80,6 +87,9 @@ func (s *State) finished(in Finished, now time.Time) ([]Event, error) {
 			return []Event{&AttemptEnded{Attempt: in.Job, Host: in.Host, Result: in.Result, Late: true, Rung: h.Rung,
 				Reason: "a late result: the attempt was over already; recorded, changes nothing"}}, nil
 		}
+	}
+	if h.unboot != nil && in.Job == h.unboot.job() {
+		return s.unbootEnded(h, in, now), nil
 	}
 	if h.Phase == Verifying && !h.Host.Agent && in.Job == h.askAt(s.soakOver(h, now)) {
 		return []Event{s.verifyEnded(h, in, now)}, nil
@@ -132,6 +142,8 @@ func (s *State) attemptEnded(h *HostState, a *Attempt, in Finished, now time.Tim
 		if s.capped(h) {
 			e.Next, e.Reason = NeedsHands, e.Reason+"; "+s.capText(h)
 		}
+	case Locked:
+		e.Next, e.Reason = NeedsHands, string(r.Class)+note(firstOf(r.Detail, r.Signature))+": a person brings the key, nothing is guessed"
 	case AuthRefused, HostKeyMismatch:
 		e.Next, e.Reason = NeedsHands, what+": never retried by itself, a person must look"
 	case Failed:
@@ -203,6 +215,10 @@ func (s *State) proofFailed(h *HostState, missing string) Event {
 	}
 	what := "no proof within " + s.Playbook.VerifyWithin.String() + ": " + missing
 	e := &ProofFailed{Host: h.Host.Name, Missing: missing, Rung: h.Rung}
+	if missing == bootTargetOpen {
+		e.Next, e.Reason = NeedsHands, what+"; the host is well, so nothing restarts it again: a person looks at its boot order"
+		return e
+	}
 	if h.tries < s.policy().TriesPerRung && !s.capped(h) && h.lastRung() >= 0 {
 		e.Next, e.Reason = Waiting, fmt.Sprintf("%s; try %d on rung %s follows", what, h.tries+1, rungName(h.Host, h.Rung))
 		return e

@@ -38,8 +38,15 @@ func (x *sim) before(e Entry) Phase {
 		}
 	case *HostProven:
 		x.proofHolds(s.hosts[v.Host], v.Sighting)
+	case *AttemptProgressed:
+		x.mayStep(s.hosts[v.Host], v)
+	case *RescueServed:
+		x.mayServe(s.hosts[v.Host], v)
 	case *HostRecovered:
 		h, m := s.hosts[v.Host], x.far[v.Host]
+		if x.outside[v.Host].rescue {
+			x.tb.Fatalf("%s recovered, and starts into the rescue system the next time", v.Host)
+		}
 		if h.Phase != Verifying || h.ProvenAt.IsZero() || s.clock(x.now).Before(h.soakUntil) {
 			x.tb.Fatalf("%s recovered out of %s, proven at %v", v.Host, h.Phase, h.ProvenAt)
 		}
@@ -90,9 +97,9 @@ func (x *sim) mayStart(h *HostState, v *AttemptStarted) {
 		fail("wave %d is not open", w.N)
 	case !h.overridden && w.HeldBy != "" && w.HeldBy != BreakerBelowShare:
 		fail("wave %d is held by %s", w.N, w.HeldBy)
-	case h.Host.Ladder[v.Attempt.Rung].Kind != RungSSH:
+	case h.Host.Ladder[v.Attempt.Rung].Kind == RungHands:
 		fail("rung %d is a person's", v.Attempt.Rung)
-	case h.Host.Ladder[v.Attempt.Rung].Reboots && s.Playbook.Reboot == RebootForbidden:
+	case (h.Host.Ladder[v.Attempt.Rung].Reboots || h.Host.Ladder[v.Attempt.Rung].Kind == RungRescue || h.Host.Ladder[v.Attempt.Rung].Kind == RungHelper) && s.Playbook.Reboot == RebootForbidden:
 		fail("rung %d restarts", v.Attempt.Rung)
 	case v.Attempt.N != len(h.Attempts)+1 || v.Attempt.ID != fmt.Sprintf("%s/%d", h.Host.Name, v.Attempt.N):
 		fail("its number is wrong")
@@ -113,6 +120,11 @@ func (x *sim) mayStart(h *HostState, v *AttemptStarted) {
 				using[r]++
 			}
 		}
+		if rung := o.lastRung(); rung >= 0 && (o.Phase == Attempting || o.Phase == Verifying && o.ProvenAt.IsZero()) {
+			for _, r := range o.Host.Ladder[rung].Resources {
+				using[r]++
+			}
+		}
 		if o.Phase == Attempting || o.Phase == Verifying && o.ProvenAt.IsZero() {
 			for _, g := range o.Host.Groups {
 				grouped[g]++
@@ -120,7 +132,7 @@ func (x *sim) mayStart(h *HostState, v *AttemptStarted) {
 		}
 	}
 	for _, r := range s.Fleet.Resources {
-		if (r.Name == ResourceSSH || slices.Contains(h.Host.Resources, r.Name)) && using[r.Name] >= r.Slots {
+		if (r.Name == ResourceSSH || slices.Contains(h.Host.Resources, r.Name) || slices.Contains(h.Host.Ladder[v.Attempt.Rung].Resources, r.Name)) && using[r.Name] >= r.Slots {
 			fail("%d of %d slots of %s are taken", using[r.Name], r.Slots, r.Name)
 		}
 	}
@@ -193,7 +205,11 @@ func (x *sim) check() {
 		for _, j := range s.Work(x.now) {
 			if j.Kind == JobRepair {
 				got = append(got, j.ID)
-			} else if h := s.hosts[j.Host.Name]; h.Phase != Verifying || h.Host.Agent {
+			} else if h := s.hosts[j.Host.Name]; j.Kind == JobUnboot {
+				if h.Phase == Attempting || !h.hasDebt(DebtBootTarget) {
+					x.tb.Fatalf("job %s for a host that is %s with debts %v", j.ID, h.Phase, h.Debts)
+				}
+			} else if h.Phase != Verifying || h.Host.Agent {
 				x.tb.Fatalf("job %s for a host that is %s", j.ID, h.Phase)
 			}
 		}
@@ -214,6 +230,7 @@ func (x *sim) check() {
 			x.tb.Fatalf("service %s: up %v, since %v", name, up, s.upAt[name])
 		}
 	}
+	x.checkOutside()
 	for id, n := range x.starts {
 		if n > 1 {
 			x.tb.Fatalf("%s was started %d times", id, n)

@@ -27,6 +27,10 @@ func Decide(s *State, in Input, now time.Time) ([]Event, error) {
 		return s.refusedAgent(v, now)
 	case ClearDebt:
 		return s.clearDebt(v)
+	case Progressed:
+		return s.progressed(v)
+	case BootAsked:
+		return s.bootAsked(v, now)
 	case Restarted:
 		return s.restarted(v, now), nil
 	}

@@ -116,6 +116,13 @@ func filled(v reflect.Value, n *int) {
 				filled(v.Field(i), n)
 			}
 		}
+	case reflect.Map:
+		m := reflect.MakeMap(v.Type())
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		filled(key, n)
+		filled(value, n)
+		m.SetMapIndex(key, value)
+		v.Set(m)
 	case reflect.String:
 		v.SetString(fmt.Sprintf("s%d", *n))
 	case reflect.Int, reflect.Int64:

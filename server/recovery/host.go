@@ -38,6 +38,7 @@ type HostState struct {
 	canary      bool // planned to go first
 	joined      bool // put to its wave after that had opened: its size does not count it
 	overridden  bool // a person lifted its holds
+	unboot      *unboot
 }
 
 // change is what a proof must come after.

@@ -50,8 +50,14 @@ func (s *State) evidence(h *HostState, v Sighting) string {
 	if ok, check := v.healthy(); !ok {
 		return "its health check " + check + " fails"
 	}
+	if h.unboot != nil {
+		return bootTargetOpen
+	}
 	return ""
 }
+
+// bootTargetOpen is what a proof lacks, when it lacks nothing else, while the host may start into the rescue system again.
+const bootTargetOpen = "its boot target is not proven to be its own disk"
 
 // bootProof asks for a restart after the last change to the host, where the playbook wants one. A script that finds nothing
 // afterwards does not make up for the restart that is missing.
@@ -117,17 +123,26 @@ func (s *State) judge(h *HostState, v Sighting, now time.Time) []Event {
 			return []Event{s.proven(h, v, how, now)}
 		}
 	case Verifying:
-		return s.verify(h, v, bad, now)
+		return s.verify(h, v, c, bad, now)
 	}
 	return nil
 }
 
-func (s *State) verify(h *HostState, v Sighting, bad bool, now time.Time) []Event {
+// disproven reports whether a host that was restarted after the attempt answers with bad content: waiting longer proves nothing.
+func (s *State) disproven(h *HostState, v Sighting, now time.Time) bool {
+	return h.changed != nil && len(h.changed.boots) > 0 && v.BootID != "" && !slices.Contains(h.changed.boots, v.BootID) &&
+		v.Answers == h.askAt(s.soakOver(h, now))
+}
+
+func (s *State) verify(h *HostState, v Sighting, c Content, bad bool, now time.Time) []Event {
 	if h.ProvenAt.IsZero() {
-		if s.proof(h, v, now) != "" {
-			return nil
+		switch {
+		case s.proof(h, v, now) == "":
+			return []Event{s.proven(h, v, "", now)}
+		case bad && s.disproven(h, v, now):
+			return []Event{s.proofFailed(h, contentProof(c)+" after another restart")}
 		}
-		return []Event{s.proven(h, v, "", now)}
+		return nil
 	}
 	switch {
 	case bad:

@@ -79,7 +79,7 @@ const leaseSlack = time.Hour
 
 // start makes the intent to act and books it in the survey.
 func (s *State) start(h *HostState, sv *survey, now time.Time) Event {
-	timeout := s.Playbook.Timeout + connectAllowance
+	timeout := attemptTimeout(s.Playbook, h.Host, h.Rung)
 	r := sv.ramp(s.canaryKey(h))
 	e := &AttemptStarted{
 		Attempt: Attempt{ID: nextAttemptID(h), Host: h.Host.Name, N: len(h.Attempts) + 1, Rung: h.Rung, RungName: rungName(h.Host, h.Rung),
@@ -91,6 +91,9 @@ func (s *State) start(h *HostState, sv *survey, now time.Time) Event {
 	if e.Canary {
 		e.Reason += fmt.Sprintf(", canary for %s in wave %d", h.Host.OS, h.Wave)
 	}
+	if above := s.above(h); above != "" {
+		e.Reason += "; " + above
+	}
 	if h.overridden {
 		e.Reason += ", its holds lifted by a person"
 	}
@@ -99,6 +102,6 @@ func (s *State) start(h *HostState, sv *survey, now time.Time) Event {
 		sv.group[g]++
 	}
 	sv.starting[h.Host.Name] = true
-	sv.take(h.Host, 1)
+	sv.take(h.Host, h.Rung, 1)
 	return e
 }

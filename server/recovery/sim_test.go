@@ -33,6 +33,9 @@ type sim struct {
 	actor   string
 	maxTick int // longest chain of ticks seen
 
+	outside map[string]*outsider // by host
+	run1    int                  // which life of the coordinator this is
+
 	bootOf map[string]string // attempt -> boot in which its script changed the host's running system
 }
 
@@ -60,10 +63,11 @@ func (m *machine) bootID() string { return fmt.Sprintf("%s-boot%d", m.host.Name,
 
 func newSim(tb tb, f Fleet, p Playbook) *sim {
 	x := &sim{tb: tb, s: NewState(), now: t0, far: map[string]*machine{}, jobs: map[string]Job{}, resumed: map[string]bool{},
-		starts: map[string]int{}, bootOf: map[string]string{}, actor: "engine"}
+		starts: map[string]int{}, bootOf: map[string]string{}, actor: "engine", outside: map[string]*outsider{}}
 	x.script = func(*machine, Job) Result { return Result{Class: Succeeded} }
 	for i := range f.Hosts {
 		x.far[f.Hosts[i].Name] = &machine{host: &f.Hosts[i], bad: 1, good: 1, boot: 1, changed: -1}
+		x.outside[f.Hosts[i].Name] = &outsider{cycles: map[string]int{}, ran: map[string]Result{}, served: map[string]int{}}
 	}
 	return x
 }
@@ -243,6 +247,10 @@ func (x *sim) launch(j Job) {
 		x.after(3*time.Minute, func() { x.finish(j, x.probe(m, j)) })
 		return
 	}
+	if j.Kind == JobUnboot || j.Rung.Kind == RungRescue || j.Rung.Kind == RungHelper {
+		x.fromOutside(m, j)
+		return
+	}
 	x.starts[j.ID]++
 	x.after(time.Minute, func() {
 		if _, running := x.jobs[j.ID]; !running {
@@ -363,8 +371,12 @@ func (x *sim) crash() {
 	if !reflect.DeepEqual(live, x.s) {
 		x.tb.Fatalf("the fold differs from the live state: %s", difference(live, x.s))
 	}
-	for id := range x.jobs {
+	x.run1++
+	for id, j := range x.jobs {
 		x.resumed[id] = true
+		if j.Rung.Kind == RungRescue || j.Rung.Kind == RungHelper || j.Kind == JobUnboot {
+			delete(x.jobs, id) // what works from outside dies with the coordinator; it is taken up again where it stood
+		}
 	}
 }
 

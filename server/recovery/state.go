@@ -29,8 +29,11 @@ type Attempt struct {
 	Deadline time.Time     `json:"deadline"` // of the lease, on the incident clock: after it the attempt counts as timed-out
 	Ended    time.Time     `json:"ended,omitzero"`
 	Result   Result        `json:"result,omitzero"`
+	Step     Step          `json:"step,omitempty"` // the last one that was recorded
 
-	late bool // a late result is recorded
+	late   bool      // a late result is recorded
+	stepAt time.Time // when Step was recorded
+	served bool      // the rescue system was served to it
 }
 
 // Debt is one open matter of a host that came back.

@@ -91,10 +91,12 @@ func (s *State) count(sv *survey, h *HostState, now time.Time, half time.Duratio
 		}
 	case Attempting:
 		sv.inFlight++
-		sv.take(h.Host, 1)
+		sv.take(h.Host, h.lastRung(), 1)
 	case Verifying:
 		sv.inFlight++
-		if !h.ProvenAt.IsZero() {
+		if h.ProvenAt.IsZero() {
+			sv.takeAll(rungResources(h.Host, h.lastRung()), 1)
+		} else {
 			r.proven++
 		}
 	}

@@ -130,5 +130,10 @@ func (s *State) finishAbort(sv *survey, _ time.Time) []Event {
 	if !s.Aborted || sv.inFlight > 0 {
 		return nil
 	}
+	for _, h := range s.order {
+		if h.unboot != nil && h.unboot.tries < triesAtAbort {
+			return nil // no host may be left to start into the rescue system, if it can be helped
+		}
+	}
 	return []Event{&IncidentClosed{Outcome: OutcomeAborted, Reason: s.Reason}}
 }

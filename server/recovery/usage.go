@@ -17,24 +17,40 @@ func newUsage(resources []Resource) usage {
 	return u
 }
 
-// take books the slots of one attempt; with n = -1 it gives them back.
-func (u *usage) take(h *Host, n int) {
+// take books the slots of one attempt on a rung; with n = -1 it gives them back.
+func (u *usage) take(h *Host, rung, n int) {
 	u.slots[ResourceSSH] -= n
-	for _, r := range h.Resources {
+	u.takeAll(h.Resources, n)
+	u.takeAll(rungResources(h, rung), n)
+	u.councils[h.Council] += n
+}
+
+func (u *usage) takeAll(resources []string, n int) {
+	for _, r := range resources {
 		if _, scarce := u.slots[r]; scarce && r != ResourceSSH {
 			u.slots[r] -= n
 		}
 	}
-	u.councils[h.Council] += n
 }
 
-func (u *usage) slotBlocked(h *Host) (Reason, bool) {
+// rungResources are what an attempt on the rung takes besides the host's, and holds until the host is proven: a host that
+// starts weighs on its hypervisor and its power as long as it starts.
+func rungResources(h *Host, rung int) []string {
+	if rung < 0 || rung >= len(h.Ladder) {
+		return nil
+	}
+	return h.Ladder[rung].Resources
+}
+
+func (u *usage) slotBlocked(h *Host, rung int) (Reason, bool) {
 	if u.slots[ResourceSSH] <= 0 {
 		return Reason{WaitSlot, "no free slot on " + ResourceSSH}, true
 	}
-	for _, name := range h.Resources {
-		if n, ok := u.slots[name]; ok && n <= 0 {
-			return Reason{WaitSlot, "no free slot on " + name}, true
+	for _, list := range [][]string{h.Resources, rungResources(h, rung)} {
+		for _, name := range list {
+			if n, ok := u.slots[name]; ok && n <= 0 {
+				return Reason{WaitSlot, "no free slot on " + name}, true
+			}
 		}
 	}
 	return Reason{}, false

@@ -13,6 +13,9 @@ func (s *State) Work(now time.Time) []Job {
 		if j, ok := s.job(h, now); ok {
 			jobs = append(jobs, j)
 		}
+		if j, ok := s.unbootJob(h, now); ok {
+			jobs = append(jobs, j)
+		}
 	}
 	return jobs
 }
@@ -20,9 +23,9 @@ func (s *State) Work(now time.Time) []Job {
 func (s *State) job(h *HostState, now time.Time) (Job, bool) {
 	j := Job{Incident: s.ID, Host: *h.Host, Playbook: s.Playbook.Digest}
 	if a := h.attempt(); a != nil && h.Phase == Attempting && a.Rung >= 0 && a.Rung < len(h.Host.Ladder) {
-		j.ID, j.Kind, j.Rung, j.Timeout = a.ID, JobRepair, h.Host.Ladder[a.Rung], a.Timeout
+		j.ID, j.Kind, j.Rung, j.Timeout, j.Step = a.ID, JobRepair, h.Host.Ladder[a.Rung], a.Timeout, a.Step
 		// A rescue system must be left for the host's own; a running system restarts only where the playbook wants it.
-		j.Reboot = s.Playbook.Reboot == RebootRequired || j.Rung.Reboots && s.Playbook.Reboot != RebootForbidden
+		j.Reboot = s.Playbook.Reboot == RebootRequired || j.Rung.Restarts() && s.Playbook.Reboot != RebootForbidden
 		return j, true
 	}
 	soakOver := s.soakOver(h, now)
@@ -40,7 +43,8 @@ func (s *State) job(h *HostState, now time.Time) (Job, bool) {
 // ownSystem is the first rung into the host's own running system, the only place where proof can be fetched over SSH.
 func ownSystem(h *Host) (Rung, bool) {
 	for _, r := range h.Ladder {
-		if r.Kind == RungSSH && r.Environment == EnvLinux {
+		if (r.Kind == RungSSH || r.Kind == RungRace) && r.Environment == EnvLinux {
+			r.Kind = RungSSH
 			return r, true
 		}
 	}
@@ -60,6 +64,9 @@ func (s *State) Wake(now time.Time) time.Time {
 	}
 	silentAfter := s.policy().SilentAfter
 	for _, h := range s.order {
+		if h.unboot != nil {
+			at(h.unboot.nextAt)
+		}
 		switch h.Phase {
 		case Attempting:
 			if a := h.attempt(); a != nil {
