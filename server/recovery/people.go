@@ -149,16 +149,37 @@ func (s *State) clearDebt(v ClearDebt) ([]Event, error) {
 	if !h.hasDebt(v.Debt) {
 		return nil, notFound("%s has no open debt %q", v.Host, v.Debt)
 	}
+	if problem := h.wordRefused(v); problem != "" {
+		return nil, refused("%s", problem)
+	}
 	return []Event{&DebtCleared{Host: v.Host, Debt: v.Debt, By: v.By, Note: v.Note}}, nil
+}
+
+// wordRefused says why a person's word does not clear a debt, or nothing: a boot target is read back by the engine, and only where
+// that has failed does it count that somebody has looked.
+func (h *HostState) wordRefused(v ClearDebt) string {
+	switch {
+	case v.Debt != DebtBootTarget:
+		return ""
+	case h.Phase == Attempting || h.unboot != nil && h.unboot.tries == 0:
+		return fmt.Sprintf("the boot target of %s is still being cleared by the engine: wait for it", h.Host.Name)
+	case v.Note == "":
+		return fmt.Sprintf("the boot target of %s could not be read back: say with a note who has looked at its boot order, and how", h.Host.Name)
+	}
+	return ""
 }
 
 // clearDebts closes one debt on every host that owes it.
 func (s *State) clearDebts(v ClearDebt) ([]Event, error) {
 	var events []Event
 	for _, h := range s.order {
-		if h.hasDebt(v.Debt) {
-			events = append(events, &DebtCleared{Host: h.Host.Name, Debt: v.Debt, By: v.By, Note: v.Note})
+		if !h.hasDebt(v.Debt) {
+			continue
 		}
+		if problem := h.wordRefused(v); problem != "" {
+			return nil, refused("%s", problem)
+		}
+		events = append(events, &DebtCleared{Host: h.Host.Name, Debt: v.Debt, By: v.By, Note: v.Note})
 	}
 	if events == nil {
 		return nil, notFound("no host has an open debt %q", v.Debt)

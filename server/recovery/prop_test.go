@@ -71,6 +71,25 @@ func anyFleet(t *rapid.T) Fleet {
 		f.Hosts = append(f.Hosts, h)
 	}
 	f.Hosts[0].EDR.Product = "edr"
+	if chance(t, 50, "from outside") {
+		f = outward(f, 1+below(t, 4, "power"))
+		for i := range f.Hosts {
+			h := &f.Hosts[i]
+			first := below(t, 4, "first rung")
+			if !h.Agent {
+				first = min(first, 1) // else nothing could prove it
+			}
+			h.Ladder = h.Ladder[first:]
+			if chance(t, 20, "network first") {
+				for n := range h.Ladder {
+					h.Ladder[n].Boot = nil
+				}
+			}
+			if chance(t, 10, "no power") {
+				h.Power = nil
+			}
+		}
+	}
 	return f
 }
 
@@ -258,7 +277,20 @@ func (x *sim) ghost(t *rapid.T) {
 
 func (x *sim) fault(t *rapid.T) {
 	m := x.far[x.s.order[below(t, len(x.s.order), "machine")].Host.Name]
-	switch below(t, 10, "fault") {
+	o := x.outside[m.host.Name]
+	switch below(t, 14, "fault") {
+	case 10:
+		o.deaf = !o.deaf
+	case 11:
+		o.forgets = !o.forgets
+	case 12:
+		o.never = !o.never
+	case 13:
+		if !o.off {
+			_, err := x.do(BootAsked{Host: m.host.Name, Peer: "192.0.2.66"}) // somebody else asks in its name, or it starts by itself
+			o.inside = err == nil
+		}
+
 	case 0, 1:
 		x.restart(t)
 	case 2, 3:
@@ -298,7 +330,7 @@ func (x *sim) person(t *rapid.T) {
 	by := rapid.SampledFrom([]string{"ann", "bob"}).Draw(t, "by")
 	ins := []Input{
 		Approve{Digest: x.s.Plan.Digest}, Approve{Wave: wave}, Pause{}, Resume{}, Resume{Wave: wave}, Close{},
-		Retry{Host: host}, Retry{Host: host, Rung: rapid.SampledFrom([]string{"own", "rescue", "hands", "none"}).Draw(t, "rung")}, Skip{Host: host, Reason: "gone"},
+		Retry{Host: host}, Retry{Host: host, Rung: rapid.SampledFrom([]string{"own", "race", "rescue", "helper", "hands", "none"}).Draw(t, "rung")}, Skip{Host: host, Reason: "gone"},
 		Override{Target: "host:" + host, Reason: "now"}, Override{Target: fmt.Sprintf("wave:%d", wave), Reason: "now"}, Override{Target: "service:svc0", Reason: "now"},
 		Claim{Host: host, By: by, For: time.Hour}, Claim{Host: host, By: by}, HandsDone{Host: host, By: by, Spent: time.Minute},
 		ClearDebt{Host: host, Debt: "agent-disabled", By: by}, Refused{Host: host, Peer: "192.0.2.9", Why: "wrong certificate"},
@@ -313,8 +345,10 @@ func (x *sim) person(t *rapid.T) {
 // diligent is a person who ends everything: the faults stop, hand work is done, what is held is resumed.
 func (x *sim) diligent() {
 	x.script = func(*machine, Job) Result { return Result{Class: Succeeded} }
-	for _, m := range x.far {
+	for name, m := range x.far {
 		m.mute, m.sick, m.noBoot = false, false, false
+		o := x.outside[name]
+		o.deaf, o.never = false, false
 	}
 	_, _ = x.do(Approve{Digest: x.s.Plan.Digest})
 	for round := 0; !x.s.over(); round++ {
@@ -347,7 +381,9 @@ func (x *sim) diligent() {
 				x.boots(m)
 			}
 			for _, d := range h.Debts {
-				_, _ = x.do(ClearDebt{Host: h.Host.Name, Debt: d.ID, By: "ann"})
+				if _, err := x.do(ClearDebt{Host: h.Host.Name, Debt: d.ID, By: "ann", Note: "seen at the console"}); err == nil && d.ID == DebtBootTarget {
+					x.outside[h.Host.Name].rescue = false // and did it
+				}
 			}
 		}
 		x.settle()
