@@ -61,7 +61,7 @@ const epoch = 7
 // idle is a remedy that never gets anywhere.
 type idle struct{}
 
-func (idle) Run(ctx context.Context, _ recovery.Job) recovery.Result {
+func (idle) Run(ctx context.Context, _ recovery.Job, _ func(recovery.Step, string) error) recovery.Result {
 	<-ctx.Done()
 	return recovery.Result{Class: recovery.Cancelled}
 }

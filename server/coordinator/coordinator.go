@@ -18,11 +18,14 @@ import (
 
 // Remedy makes one host well, or fetches its proof. It is idempotent by Job.ID and never returns before the outcome is known,
 // the job's timeout has passed or ctx has ended.
+//
+// On a rung that has steps it says told before it takes each of them. told returns when the step is on disk; an error of it means
+// that the step, and whatever would follow it, must not be taken.
 type Remedy interface {
-	Run(ctx context.Context, job recovery.Job) recovery.Result
+	Run(ctx context.Context, job recovery.Job, told func(step recovery.Step, note string) error) recovery.Result
 }
 
-// Config is what a Coordinator needs. All fields but Clock are required.
+// Config is what a Coordinator needs. All fields but Clock and Heard are required.
 type Config struct {
 	Journal   *journal.Journal
 	Remedy    Remedy
@@ -30,6 +33,7 @@ type Config struct {
 	Fleet     recovery.Fleet
 	Clock     Clock
 	Log       hclog.Logger
+	Heard     func(host string) // told whenever a host's agent has connected: whoever lies in wait for it may go. It must not block
 }
 
 // ErrStopped answers whoever asks a coordinator that has ended or is ending.

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
@@ -50,11 +51,24 @@ func (c *Coordinator) start(ctx context.Context, job recovery.Job) {
 
 // run asks the remedy. A fault of this program in it ends that job alone, with an outcome that nobody knows.
 func (c *Coordinator) run(ctx context.Context, job recovery.Job) (result recovery.Result) {
-	err := c.guard("job "+job.ID, func() { result = c.cfg.Remedy.Run(ctx, job) })
+	err := c.guard("job "+job.ID, func() { result = c.cfg.Remedy.Run(ctx, job, c.teller(ctx, job)) })
 	if err != nil {
 		return recovery.Result{Class: recovery.Lost, Signature: "fault of the coordinator", Detail: err.Error()}
 	}
 	return result
+}
+
+// teller records the steps of a job, each before it is taken.
+func (c *Coordinator) teller(ctx context.Context, job recovery.Job) func(recovery.Step, string) error {
+	return func(step recovery.Step, note string) error {
+		return c.call(ctx, func() error {
+			if running := c.jobs[keyOf(job)]; running == nil || running.dropped || job.Incident != c.state.ID {
+				return fmt.Errorf("job %s ought not to run any more", job.ID)
+			}
+			_, err := c.take("engine", recovery.Progressed{Job: job.ID, Host: job.Host.Name, Step: step, Note: note})
+			return err
+		})
+	}
 }
 
 // finished brings a job's result to the core.

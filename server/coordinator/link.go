@@ -24,6 +24,9 @@ func (c *Coordinator) Attach(ctx context.Context, first recovery.Sighting) (*Lin
 		c.links[l.host] = l
 		c.sighted(first)
 		c.dirty = true
+		if c.cfg.Heard != nil {
+			c.cfg.Heard(l.host)
+		}
 		return nil
 	})
 	if err != nil {

@@ -365,6 +365,8 @@ type fakeRemedy struct {
 	world *world
 	fail  func(job recovery.Job) *recovery.Result // a result without a script; nil: none
 
+	climb    func(ctx context.Context, job recovery.Job, told func(recovery.Step, string) error) recovery.Result // in place of all else; nil: none
+
 	mu       sync.Mutex
 	meant    map[jobKey]string // what each id was asked to do
 	recorded map[string]bool   // attempts whose intent is on disk
@@ -372,7 +374,7 @@ type fakeRemedy struct {
 	started  int
 }
 
-func (r *fakeRemedy) Run(ctx context.Context, job recovery.Job) recovery.Result {
+func (r *fakeRemedy) Run(ctx context.Context, job recovery.Job, told func(recovery.Step, string) error) recovery.Result {
 	r.mu.Lock()
 	meant := fmt.Sprint(job.Kind, job.Rung.Name, job.Playbook, job.Reboot)
 	if before, ok := r.meant[keyOf(job)]; ok && before != meant {
@@ -383,8 +385,11 @@ func (r *fakeRemedy) Run(ctx context.Context, job recovery.Job) recovery.Result 
 		r.world.Errorf("job %s was sent before its intent was on disk", job.ID)
 	}
 	r.started++
-	fail := r.fail
+	fail, climb := r.fail, r.climb
 	r.mu.Unlock()
+	if climb != nil && job.Kind == recovery.JobRepair {
+		return climb(ctx, job, told)
+	}
 	if fail != nil {
 		if result := fail(job); result != nil {
 			return *result
