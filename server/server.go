@@ -127,7 +127,7 @@ type repairs struct {
 }
 
 // Run implements coordinator.Remedy.
-func (r *repairs) Run(ctx context.Context, job recovery.Job) recovery.Result {
+func (r *repairs) Run(ctx context.Context, job recovery.Job, _ func(recovery.Step, string) error) recovery.Result {
 	book, ok := r.books.ByDigest(job.Playbook)
 	if !ok {
 		return recovery.Result{Class: recovery.Failed, Signature: "playbook missing",
