@@ -27,15 +27,20 @@ func rescueWorld(t *testing.T) *world {
 	return w
 }
 
+func (w *world) incident() string {
+	w.Helper()
+	list, err := w.journal.Incidents()
+	if err != nil || len(list) != 1 {
+		w.Fatalf("incidents %v, %v", list, err)
+	}
+	return list[0]
+}
+
 // journaled is what the journal holds on disk of steps and boots, in order.
 func (w *world) journaled(host string) []string {
 	w.Helper()
 	var list []string
-	entries, err := w.journal.Read("i")
-	if err != nil {
-		w.Fatal(err)
-	}
-	for _, e := range entries {
+	err := w.journal.Read(w.incident(), func(e recovery.Entry) error {
 		switch v := e.Event.(type) {
 		case *recovery.AttemptProgressed:
 			if v.Host == host {
@@ -46,6 +51,10 @@ func (w *world) journaled(host string) []string {
 				list = append(list, "served to "+v.Peer)
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		w.Fatal(err)
 	}
 	return list
 }
@@ -84,7 +93,8 @@ func TestStepsAreOnDiskBeforeTheyAreTaken(t *testing.T) {
 			return recovery.Result{Class: recovery.Lost}
 		}
 		c := w.open()
-		w.declare(c)
+		id := w.declare()
+		w.approve()
 		host := <-waits
 		_, attempt, err := c.Boot(w.ctx, host, "192.0.2.1")
 		if err != nil || attempt != host+"/1" {
@@ -103,7 +113,7 @@ func TestStepsAreOnDiskBeforeTheyAreTaken(t *testing.T) {
 			t.Errorf("after a restart: %v", err)
 		}
 		boots, err := c.RescueBoots(w.ctx)
-		if want := fmt.Sprintf("[{i %s/1 %s}]", host, host); err != nil || fmt.Sprint(boots) != want {
+		if want := fmt.Sprintf("[{%s %s/1 %s}]", id, host, host); err != nil || fmt.Sprint(boots) != want {
 			t.Errorf("rescue boots %v, %v, want %s", boots, err, want)
 		}
 		if got, want := w.journaled(host), []string{"power-off", "boot-target", "power-on", "served to 192.0.2.1"}; !slices.Equal(got, want) {
