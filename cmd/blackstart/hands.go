@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,12 +17,42 @@ import (
 func newHands(o *options) *cobra.Command {
 	var incident string
 	c := &cobra.Command{Use: "hands", Short: "The hands board: see what waits for people; claim a host, give it back, report the work done", Args: cobra.NoArgs,
-		Example: "  blackstart host hands\n  blackstart host hands take brt-app03 --for 1h",
+		Example: "  blackstart host hands\n  blackstart host hands card > cards.txt\n  blackstart host hands take brt-app03 --for 1h",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return o.listHosts(c, &pb.ListHostsRequest{Incident: incident, Phase: string(recovery.NeedsHands)}, "no host needs hands")
 		}}
 	incidentFlag(c, &incident)
-	c.AddCommand(newHandsTake(o), newHandsRelease(o), newHandsDone(o))
+	c.AddCommand(newHandsCard(o), newHandsTake(o), newHandsRelease(o), newHandsDone(o))
+	return c
+}
+
+func newHandsCard(o *options) *cobra.Command {
+	var incident string
+	c := &cobra.Command{
+		Use: "card [HOST...]", Short: "Write the work card of each host named, or of all on the hands board, for the person at the console",
+		Long: `Card writes a work card for each host: where it stands, what was tried and why that failed, whether it may be restarted, what to beware of, and what the playbook tells a person to do. Each card begins a new page when printed.`,
+		Example: "  blackstart host hands card brt-app03\n  blackstart host hands card > cards.txt",
+		RunE: func(c *cobra.Command, args []string) error {
+			r := &pb.WorkCardsRequest{Incident: incident, Hosts: args}
+			if o.json() {
+				r.Format = pb.ReportFormat_REPORT_FORMAT_JSON
+			}
+			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
+				out, err := client.WorkCards(ctx, r)
+				if err != nil {
+					return err
+				}
+				body := strings.TrimRight(string(out.GetBody()), "\n")
+				if body == "" {
+					say(c, "no host needs hands")
+					return nil
+				}
+				_, err = fmt.Fprintln(c.OutOrStdout(), body)
+				return err
+			})
+		},
+	}
+	incidentFlag(c, &incident)
 	return c
 }
 

@@ -121,6 +121,11 @@ func printHost(c *cobra.Command, h *pb.Host) {
 			say(c, "          output kept in %s", a.GetOutput())
 		}
 	}
+	for _, r := range h.GetLadder() {
+		if len(h.GetLadder()) > 2 || h.GetPhase() == string(recovery.NeedsHands) {
+			say(c, "rung      %s (%s): %s", cell(r.GetName(), 40), cell(r.GetKind(), 20), cell(r.GetText(), 400))
+		}
+	}
 	for _, d := range h.GetDebts() {
 		state := "open"
 		if d.GetClearedAt() != nil {
@@ -129,7 +134,7 @@ func printHost(c *cobra.Command, h *pb.Host) {
 		say(c, "debt      %s (%s): %s", d.GetId(), state, cell(d.GetWhat(), 400))
 	}
 	if h.GetPhase() == string(recovery.NeedsHands) {
-		say(c, "\nnext:\n  %[1]s host hands take %[2]s\n  %[1]s host hands done %[2]s --spent 30m --note \"…\"", again(c), h.GetName())
+		say(c, "\nnext:\n  %[1]s host hands card %[2]s\n  %[1]s host hands take %[2]s\n  %[1]s host hands done %[2]s --spent 30m --note \"…\"", again(c), h.GetName())
 	}
 }
 

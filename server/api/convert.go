@@ -90,6 +90,9 @@ func host(s *recovery.State, h *recovery.HostState, why recovery.Reason) *pb.Hos
 		out.Attempts = append(out.Attempts, &pb.Attempt{Id: a.ID, Rung: a.RungName, PlaybookDigest: a.Playbook, StartedAt: stamp(a.Started), EndedAt: stamp(a.Ended),
 			Class: string(a.Result.Class), Exit: int32(a.Result.Exit), Signature: a.Result.Signature, Detail: a.Result.Detail, Output: a.Result.Output, Joined: a.Result.Joined})
 	}
+	for _, r := range s.LadderOf(h) {
+		out.Ladder = append(out.Ladder, &pb.Rung{Name: r.Name, Kind: r.Kind, Text: r.Text, Tries: int32(r.Tries)})
+	}
 	for _, d := range h.Debts {
 		out.Debts = append(out.Debts, &pb.Debt{Id: d.ID, What: d.What, Since: stamp(d.Since), ClearedAt: stamp(d.Cleared), By: d.By, Note: d.Note})
 	}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
@@ -25,6 +26,7 @@ type Playbook struct {
 	Good     []Probe           // what must be on it
 	Preserve bool              // its scripts copy bad files aside before they delete them
 	Sources  []Source          // whose advice it follows
+	Hands    string            // what a person does at the console of a host that no rung reaches, as text; may be empty
 	scripts  map[string][]byte // by environment
 }
 
@@ -39,6 +41,12 @@ type Library struct {
 	byName   map[string]*Playbook
 	byDigest map[string]*Playbook
 }
+
+// handsName is the file of a playbook that tells a person what to do.
+const (
+	handsName = "hands.md"
+	maxHands  = 16 << 10 // bytes
+)
 
 // maxPlaybooks bounds the folders of one library.
 const maxPlaybooks = 256
@@ -138,6 +146,9 @@ func loadPlaybook(fsys fs.FS, folder, shown string) (*Playbook, []error) {
 		check.fail(m.nameNode, "name is %q but the folder is called %q; make them equal", m.facts.Name, folder)
 	}
 	p := &Playbook{Facts: m.facts, Bad: m.bad, Good: m.good, Preserve: m.preserve, Sources: m.sources, scripts: map[string][]byte{}}
+	if p.Hands = string(files[handsName]); !utf8.ValidString(p.Hands) || len(p.Hands) > maxHands {
+		check.problems = append(check.problems, &Problem{File: filepath.Join(shown, handsName), What: "must be text of at most 16 KiB that fits on a work card; shorten it"})
+	}
 	for _, env := range m.facts.Environments {
 		s := m.scripts[env]
 		body, ok := files[s.name]

@@ -27,11 +27,11 @@ const triesAtAbort = 3
 var stepOrder = []Step{"", StepPowerOff, StepBootTarget, StepPowerOn, StepInside, StepOwnDisk}
 
 var stepText = map[Step]string{
-	StepPowerOff:   "switches it off",
-	StepBootTarget: "sets its boot target to the rescue system",
-	StepPowerOn:    "switches it on and waits for the rescue system",
-	StepInside:     "is inside and works on its disk",
-	StepOwnDisk:    "gives it back its own disk and starts it",
+	StepPowerOff:   "switching it off",
+	StepBootTarget: "setting its boot target to the rescue system",
+	StepPowerOn:    "switching it on and waiting for the rescue system",
+	StepInside:     "inside, working on its disk",
+	StepOwnDisk:    "giving it back its own disk and starting it",
 }
 
 // progressed records a step before it is taken. An error means that nothing of it may be done.
@@ -54,7 +54,7 @@ func (s *State) progressed(in Progressed) ([]Event, error) {
 		return nil, refused("attempt %s has come as far as %s: it does not go back to %s", in.Job, a.Step, in.Step)
 	}
 	e := &AttemptProgressed{Attempt: a.ID, Host: in.Host, Step: in.Step,
-		Reason: fmt.Sprintf("attempt %d on rung %s %s%s", a.N, a.RungName, stepText[in.Step], note(Clean(in.Note, maxNote)))}
+		Reason: fmt.Sprintf("rung %s: %s%s", a.RungName, stepText[in.Step], note(Clean(in.Note, maxNote)))}
 	if in.Step == StepBootTarget && !h.hasDebt(DebtBootTarget) {
 		e.Debts = []Debt{{ID: DebtBootTarget, What: "See that the host boots from its own disk: its boot target was set to the rescue system and has not been read back since."}}
 	}
@@ -164,5 +164,5 @@ func (s *State) unbootEnded(h *HostState, in Finished, now time.Time) []Event {
 		pause *= 2
 	}
 	what := string(r.Class) + note(firstOf(r.Signature, r.Detail))
-	return []Event{&BootTargetStuck{Host: in.Host, Until: now.Add(min(pause, p.BackoffMax)), Reason: "its boot target could not be cleared (" + what + "); it is tried again"}}
+	return []Event{&BootTargetStuck{Host: in.Host, Until: now.Add(min(pause, p.BackoffMax)), Reason: what + "; it is tried again"}}
 }

@@ -93,7 +93,7 @@ func TestStepsOnlyGoForwardAndOnlyOfTheAttemptUnderWay(t *testing.T) {
 		return Progressed{Job: "h000/1", Host: "h000", Step: s, Note: "by \x1b[31mbmc\nof dc1"}
 	}
 	x.must(step(StepPowerOn))
-	if want := "attempt 1 on rung rescue switches it on and waits for the rescue system: by bmc of dc1"; h.Reason != want {
+	if want := "rung rescue: switching it on and waiting for the rescue system: by bmc of dc1"; h.Reason != want {
 		t.Errorf("reason %q, want %q", h.Reason, want)
 	}
 	if again := x.must(step(StepPowerOn)); len(again) != 0 {

@@ -174,7 +174,7 @@ func (p *history) tellHost(name string, e recovery.Entry, wasNotHit bool) {
 		h.sawBad(v.Signature)
 		h.sawBad(v.Reason)
 		p.exceptions.Relapses = append(p.exceptions.Relapses, Relapse{at, name, v.Reason, string(v.Next)})
-	case *recovery.HostNeedsHands, *recovery.HostClaimed:
+	case *recovery.HostNeedsHands, *recovery.HostClaimed, *recovery.BootTargetStuck:
 		h.troubled = true
 	case *recovery.HandsFinished:
 		h.troubled, h.byHand = true, true

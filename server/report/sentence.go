@@ -101,6 +101,10 @@ func ofAttempt(e recovery.Entry) string {
 	case *recovery.AttemptStarted:
 		a := v.Attempt
 		return fmt.Sprintf("%s: started %s", part(a.Host), or(part(v.Reason), fmt.Sprintf("attempt %d on rung %s", a.N, part(a.RungName))))
+	case *recovery.AttemptProgressed:
+		return fmt.Sprintf("%s: attempt %s, %s", part(v.Host), number(v.Attempt), or(part(v.Reason), "step "+part(string(v.Step))))
+	case *recovery.RescueServed:
+		return fmt.Sprintf("%s: the rescue system was given to %s for attempt %s%s", part(v.Host), or(part(v.Peer), "it"), number(v.Attempt), because(v.Reason))
 	case *recovery.AttemptEnded:
 		class := or(part(string(v.Result.Class)), "no class")
 		if v.Late {
@@ -150,6 +154,10 @@ func ofHost(e recovery.Entry) string {
 		return host + ": skipped by " + by + because(v.Reason)
 	case *recovery.HostReturned:
 		return fmt.Sprintf("%s: put back to work by %s, at rung %d of its ladder%s", host, by, v.Rung+1, because(v.Reason))
+	case *recovery.BootTargetCleared:
+		return host + ": its boot target is its own disk again" + because(v.Reason)
+	case *recovery.BootTargetStuck:
+		return host + ": its boot target could not be cleared" + because(v.Reason)
 	case *recovery.DebtCleared:
 		return fmt.Sprintf("%s: debt %s was cleared by %s%s", host, part(v.Debt), or(part(v.By), by), because(v.Note))
 	}

@@ -2278,6 +2278,111 @@ func (x *WatchResponse) GetEntries() []*Entry {
 	return nil
 }
 
+type WorkCardsRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// Empty means every host on the hands board.
+	Hosts         []string     `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	Format        ReportFormat `protobuf:"varint,3,opt,name=format,proto3,enum=blackstart.v1.ReportFormat" json:"format,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkCardsRequest) Reset() {
+	*x = WorkCardsRequest{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkCardsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkCardsRequest) ProtoMessage() {}
+
+func (x *WorkCardsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkCardsRequest.ProtoReflect.Descriptor instead.
+func (*WorkCardsRequest) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *WorkCardsRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *WorkCardsRequest) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *WorkCardsRequest) GetFormat() ReportFormat {
+	if x != nil {
+		return x.Format
+	}
+	return ReportFormat_REPORT_FORMAT_UNSPECIFIED
+}
+
+type WorkCardsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Body          []byte                 `protobuf:"bytes,1,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkCardsResponse) Reset() {
+	*x = WorkCardsResponse{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkCardsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkCardsResponse) ProtoMessage() {}
+
+func (x *WorkCardsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkCardsResponse.ProtoReflect.Descriptor instead.
+func (*WorkCardsResponse) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *WorkCardsResponse) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
 type ReportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
@@ -2288,7 +2393,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[41]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2300,7 +2405,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[41]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2313,7 +2418,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{41}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReportRequest) GetIncident() string {
@@ -2339,7 +2444,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[42]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2351,7 +2456,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[42]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2364,7 +2469,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{42}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ReportResponse) GetBody() []byte {
@@ -2404,7 +2509,7 @@ type Incident struct {
 
 func (x *Incident) Reset() {
 	*x = Incident{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[43]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +2521,7 @@ func (x *Incident) String() string {
 func (*Incident) ProtoMessage() {}
 
 func (x *Incident) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[43]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +2534,7 @@ func (x *Incident) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Incident.ProtoReflect.Descriptor instead.
 func (*Incident) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{43}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Incident) GetId() string {
@@ -2584,7 +2689,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[44]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +2701,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[44]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +2714,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{44}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Service) GetName() string {
@@ -2701,7 +2806,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[45]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2713,7 +2818,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[45]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2726,7 +2831,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{45}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Wave) GetWave() int32 {
@@ -2814,7 +2919,7 @@ type Counts struct {
 
 func (x *Counts) Reset() {
 	*x = Counts{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[46]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +2931,7 @@ func (x *Counts) String() string {
 func (*Counts) ProtoMessage() {}
 
 func (x *Counts) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[46]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +2944,7 @@ func (x *Counts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counts.ProtoReflect.Descriptor instead.
 func (*Counts) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{46}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Counts) GetWaiting() int32 {
@@ -2904,7 +3009,7 @@ type Forecast struct {
 
 func (x *Forecast) Reset() {
 	*x = Forecast{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[47]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2916,7 +3021,7 @@ func (x *Forecast) String() string {
 func (*Forecast) ProtoMessage() {}
 
 func (x *Forecast) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[47]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2929,7 +3034,7 @@ func (x *Forecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
 func (*Forecast) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{47}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Forecast) GetHostsPerHour() float64 {
@@ -2969,27 +3074,29 @@ type Host struct {
 	Wave    int32                  `protobuf:"varint,4,opt,name=wave,proto3" json:"wave,omitempty"`
 	Phase   string                 `protobuf:"bytes,5,opt,name=phase,proto3" json:"phase,omitempty"`
 	// Why it stands there or waits.
-	ReasonCode    string                 `protobuf:"bytes,6,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`
-	Reason        string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
-	Scope         string                 `protobuf:"bytes,8,opt,name=scope,proto3" json:"scope,omitempty"`
-	Evidence      string                 `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"`
-	Rung          string                 `protobuf:"bytes,10,opt,name=rung,proto3" json:"rung,omitempty"`
-	Owner         string                 `protobuf:"bytes,11,opt,name=owner,proto3" json:"owner,omitempty"`
-	Attempts      []*Attempt             `protobuf:"bytes,12,rep,name=attempts,proto3" json:"attempts,omitempty"`
-	Debts         []*Debt                `protobuf:"bytes,13,rep,name=debts,proto3" json:"debts,omitempty"`
-	Connected     bool                   `protobuf:"varint,14,opt,name=connected,proto3" json:"connected,omitempty"`
-	LastSeen      *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
-	BootId        string                 `protobuf:"bytes,16,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
-	Relapses      int32                  `protobuf:"varint,17,opt,name=relapses,proto3" json:"relapses,omitempty"`
-	RecoveredAt   *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=recovered_at,json=recoveredAt,proto3" json:"recovered_at,omitempty"`
-	Council       string                 `protobuf:"bytes,19,opt,name=council,proto3" json:"council,omitempty"`
+	ReasonCode  string                 `protobuf:"bytes,6,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`
+	Reason      string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	Scope       string                 `protobuf:"bytes,8,opt,name=scope,proto3" json:"scope,omitempty"`
+	Evidence    string                 `protobuf:"bytes,9,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	Rung        string                 `protobuf:"bytes,10,opt,name=rung,proto3" json:"rung,omitempty"`
+	Owner       string                 `protobuf:"bytes,11,opt,name=owner,proto3" json:"owner,omitempty"`
+	Attempts    []*Attempt             `protobuf:"bytes,12,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	Debts       []*Debt                `protobuf:"bytes,13,rep,name=debts,proto3" json:"debts,omitempty"`
+	Connected   bool                   `protobuf:"varint,14,opt,name=connected,proto3" json:"connected,omitempty"`
+	LastSeen    *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
+	BootId      string                 `protobuf:"bytes,16,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	Relapses    int32                  `protobuf:"varint,17,opt,name=relapses,proto3" json:"relapses,omitempty"`
+	RecoveredAt *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=recovered_at,json=recoveredAt,proto3" json:"recovered_at,omitempty"`
+	Council     string                 `protobuf:"bytes,19,opt,name=council,proto3" json:"council,omitempty"`
+	// Its ways in, best first, with what came of each.
+	Ladder        []*Rung `protobuf:"bytes,20,rep,name=ladder,proto3" json:"ladder,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[48]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3001,7 +3108,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[48]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3014,7 +3121,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{48}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Host) GetName() string {
@@ -3150,6 +3257,82 @@ func (x *Host) GetCouncil() string {
 	return ""
 }
 
+func (x *Host) GetLadder() []*Rung {
+	if x != nil {
+		return x.Ladder
+	}
+	return nil
+}
+
+type Rung struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Kind  string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Why it failed, why it is not allowed, or that it was not tried.
+	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Tries         int32  `protobuf:"varint,4,opt,name=tries,proto3" json:"tries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rung) Reset() {
+	*x = Rung{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rung) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rung) ProtoMessage() {}
+
+func (x *Rung) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rung.ProtoReflect.Descriptor instead.
+func (*Rung) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *Rung) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Rung) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Rung) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Rung) GetTries() int32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
 type Attempt struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Id             string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3169,7 +3352,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[49]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3181,7 +3364,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[49]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3194,7 +3377,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{49}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Attempt) GetId() string {
@@ -3288,7 +3471,7 @@ type Debt struct {
 
 func (x *Debt) Reset() {
 	*x = Debt{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[50]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3300,7 +3483,7 @@ func (x *Debt) String() string {
 func (*Debt) ProtoMessage() {}
 
 func (x *Debt) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[50]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3313,7 +3496,7 @@ func (x *Debt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Debt.ProtoReflect.Descriptor instead.
 func (*Debt) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{50}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Debt) GetId() string {
@@ -3373,7 +3556,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[51]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3385,7 +3568,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[51]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3398,7 +3581,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{51}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Entry) GetSeq() uint64 {
@@ -3579,7 +3762,13 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\tafter_seq\x18\x02 \x01(\x04R\bafterSeq\"t\n" +
 	"\rWatchResponse\x123\n" +
 	"\bincident\x18\x01 \x01(\v2\x17.blackstart.v1.IncidentR\bincident\x12.\n" +
-	"\aentries\x18\x02 \x03(\v2\x14.blackstart.v1.EntryR\aentries\"`\n" +
+	"\aentries\x18\x02 \x03(\v2\x14.blackstart.v1.EntryR\aentries\"y\n" +
+	"\x10WorkCardsRequest\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x14\n" +
+	"\x05hosts\x18\x02 \x03(\tR\x05hosts\x123\n" +
+	"\x06format\x18\x03 \x01(\x0e2\x1b.blackstart.v1.ReportFormatR\x06format\"'\n" +
+	"\x11WorkCardsResponse\x12\x12\n" +
+	"\x04body\x18\x01 \x01(\fR\x04body\"`\n" +
 	"\rReportRequest\x12\x1a\n" +
 	"\bincident\x18\x01 \x01(\tR\bincident\x123\n" +
 	"\x06format\x18\x02 \x01(\x0e2\x1b.blackstart.v1.ReportFormatR\x06format\"$\n" +
@@ -3652,7 +3841,7 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x0ehosts_per_hour\x18\x01 \x01(\x01R\fhostsPerHour\x126\n" +
 	"\bearliest\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bearliest\x122\n" +
 	"\x06latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06latest\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xcb\x04\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xf8\x04\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
@@ -3674,7 +3863,13 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\aboot_id\x18\x10 \x01(\tR\x06bootId\x12\x1a\n" +
 	"\brelapses\x18\x11 \x01(\x05R\brelapses\x12=\n" +
 	"\frecovered_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\vrecoveredAt\x12\x18\n" +
-	"\acouncil\x18\x13 \x01(\tR\acouncil\"\xd8\x02\n" +
+	"\acouncil\x18\x13 \x01(\tR\acouncil\x12+\n" +
+	"\x06ladder\x18\x14 \x03(\v2\x13.blackstart.v1.RungR\x06ladder\"X\n" +
+	"\x04Rung\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x14\n" +
+	"\x05tries\x18\x04 \x01(\x05R\x05tries\"\xd8\x02\n" +
 	"\aAttempt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04rung\x18\x02 \x01(\tR\x04rung\x12'\n" +
@@ -3707,7 +3902,7 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\fReportFormat\x12\x1d\n" +
 	"\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16REPORT_FORMAT_MARKDOWN\x10\x01\x12\x16\n" +
-	"\x12REPORT_FORMAT_JSON\x10\x022\xe1\v\n" +
+	"\x12REPORT_FORMAT_JSON\x10\x022\xb1\f\n" +
 	"\x0fOperatorService\x12H\n" +
 	"\aDeclare\x12\x1d.blackstart.v1.DeclareRequest\x1a\x1e.blackstart.v1.DeclareResponse\x12?\n" +
 	"\x04Plan\x12\x1a.blackstart.v1.PlanRequest\x1a\x1b.blackstart.v1.PlanResponse\x12H\n" +
@@ -3729,7 +3924,8 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\tListHosts\x12\x1f.blackstart.v1.ListHostsRequest\x1a .blackstart.v1.ListHostsResponse\x12K\n" +
 	"\bShowHost\x12\x1e.blackstart.v1.ShowHostRequest\x1a\x1f.blackstart.v1.ShowHostResponse\x12D\n" +
 	"\x05Watch\x12\x1b.blackstart.v1.WatchRequest\x1a\x1c.blackstart.v1.WatchResponse0\x01\x12E\n" +
-	"\x06Report\x12\x1c.blackstart.v1.ReportRequest\x1a\x1d.blackstart.v1.ReportResponseBLZJgithub.com/blackstart-recovery/blackstart/proto/blackstart/v1;blackstartv1b\x06proto3"
+	"\x06Report\x12\x1c.blackstart.v1.ReportRequest\x1a\x1d.blackstart.v1.ReportResponse\x12N\n" +
+	"\tWorkCards\x12\x1f.blackstart.v1.WorkCardsRequest\x1a .blackstart.v1.WorkCardsResponseBLZJgithub.com/blackstart-recovery/blackstart/proto/blackstart/v1;blackstartv1b\x06proto3"
 
 var (
 	file_blackstart_v1_operator_proto_rawDescOnce sync.Once
@@ -3744,7 +3940,7 @@ func file_blackstart_v1_operator_proto_rawDescGZIP() []byte {
 }
 
 var file_blackstart_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_blackstart_v1_operator_proto_goTypes = []any{
 	(ReportFormat)(0),             // 0: blackstart.v1.ReportFormat
 	(*DeclareRequest)(nil),        // 1: blackstart.v1.DeclareRequest
@@ -3788,120 +3984,127 @@ var file_blackstart_v1_operator_proto_goTypes = []any{
 	(*ShowHostResponse)(nil),      // 39: blackstart.v1.ShowHostResponse
 	(*WatchRequest)(nil),          // 40: blackstart.v1.WatchRequest
 	(*WatchResponse)(nil),         // 41: blackstart.v1.WatchResponse
-	(*ReportRequest)(nil),         // 42: blackstart.v1.ReportRequest
-	(*ReportResponse)(nil),        // 43: blackstart.v1.ReportResponse
-	(*Incident)(nil),              // 44: blackstart.v1.Incident
-	(*Service)(nil),               // 45: blackstart.v1.Service
-	(*Wave)(nil),                  // 46: blackstart.v1.Wave
-	(*Counts)(nil),                // 47: blackstart.v1.Counts
-	(*Forecast)(nil),              // 48: blackstart.v1.Forecast
-	(*Host)(nil),                  // 49: blackstart.v1.Host
-	(*Attempt)(nil),               // 50: blackstart.v1.Attempt
-	(*Debt)(nil),                  // 51: blackstart.v1.Debt
-	(*Entry)(nil),                 // 52: blackstart.v1.Entry
-	nil,                           // 53: blackstart.v1.Incident.ScopeEntry
-	(*timestamppb.Timestamp)(nil), // 54: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 55: google.protobuf.Duration
+	(*WorkCardsRequest)(nil),      // 42: blackstart.v1.WorkCardsRequest
+	(*WorkCardsResponse)(nil),     // 43: blackstart.v1.WorkCardsResponse
+	(*ReportRequest)(nil),         // 44: blackstart.v1.ReportRequest
+	(*ReportResponse)(nil),        // 45: blackstart.v1.ReportResponse
+	(*Incident)(nil),              // 46: blackstart.v1.Incident
+	(*Service)(nil),               // 47: blackstart.v1.Service
+	(*Wave)(nil),                  // 48: blackstart.v1.Wave
+	(*Counts)(nil),                // 49: blackstart.v1.Counts
+	(*Forecast)(nil),              // 50: blackstart.v1.Forecast
+	(*Host)(nil),                  // 51: blackstart.v1.Host
+	(*Rung)(nil),                  // 52: blackstart.v1.Rung
+	(*Attempt)(nil),               // 53: blackstart.v1.Attempt
+	(*Debt)(nil),                  // 54: blackstart.v1.Debt
+	(*Entry)(nil),                 // 55: blackstart.v1.Entry
+	nil,                           // 56: blackstart.v1.Incident.ScopeEntry
+	(*timestamppb.Timestamp)(nil), // 57: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 58: google.protobuf.Duration
 }
 var file_blackstart_v1_operator_proto_depIdxs = []int32{
-	54, // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
-	44, // 1: blackstart.v1.DeclareResponse.incident:type_name -> blackstart.v1.Incident
+	57, // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
+	46, // 1: blackstart.v1.DeclareResponse.incident:type_name -> blackstart.v1.Incident
 	5,  // 2: blackstart.v1.PlanResponse.waves:type_name -> blackstart.v1.PlannedWave
 	6,  // 3: blackstart.v1.PlanResponse.excluded:type_name -> blackstart.v1.PlannedHost
 	6,  // 4: blackstart.v1.PlannedWave.hosts:type_name -> blackstart.v1.PlannedHost
-	44, // 5: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
-	44, // 6: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
-	44, // 7: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
-	44, // 8: blackstart.v1.AbortResponse.incident:type_name -> blackstart.v1.Incident
-	44, // 9: blackstart.v1.CloseResponse.incident:type_name -> blackstart.v1.Incident
-	49, // 10: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
-	49, // 11: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
-	44, // 12: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
-	55, // 13: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
-	49, // 14: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
-	55, // 15: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
-	49, // 16: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
-	49, // 17: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
+	46, // 5: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
+	46, // 6: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
+	46, // 7: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
+	46, // 8: blackstart.v1.AbortResponse.incident:type_name -> blackstart.v1.Incident
+	46, // 9: blackstart.v1.CloseResponse.incident:type_name -> blackstart.v1.Incident
+	51, // 10: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
+	51, // 11: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
+	46, // 12: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
+	58, // 13: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
+	51, // 14: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
+	58, // 15: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
+	51, // 16: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
+	51, // 17: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
 	31, // 18: blackstart.v1.ListAgentsResponse.agents:type_name -> blackstart.v1.Agent
-	54, // 19: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
-	44, // 20: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
-	44, // 21: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
-	49, // 22: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
-	49, // 23: blackstart.v1.ShowHostResponse.host:type_name -> blackstart.v1.Host
-	52, // 24: blackstart.v1.ShowHostResponse.story:type_name -> blackstart.v1.Entry
-	44, // 25: blackstart.v1.WatchResponse.incident:type_name -> blackstart.v1.Incident
-	52, // 26: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
-	0,  // 27: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
-	54, // 28: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
-	54, // 29: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
-	54, // 30: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
-	46, // 31: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
-	47, // 32: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
-	48, // 33: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
-	54, // 34: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
-	45, // 35: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
-	53, // 36: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
-	54, // 37: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
-	54, // 38: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
-	47, // 39: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
-	54, // 40: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
-	54, // 41: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
-	54, // 42: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
-	54, // 43: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
-	50, // 44: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
-	51, // 45: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
-	54, // 46: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
-	54, // 47: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
-	54, // 48: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	54, // 49: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	54, // 50: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
-	54, // 51: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
-	54, // 52: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
-	1,  // 53: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
-	3,  // 54: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
-	7,  // 55: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
-	9,  // 56: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
-	11, // 57: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
-	13, // 58: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
-	15, // 59: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
-	17, // 60: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
-	19, // 61: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
-	21, // 62: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
-	23, // 63: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
-	25, // 64: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
-	27, // 65: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
-	29, // 66: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
-	32, // 67: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
-	34, // 68: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
-	36, // 69: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
-	38, // 70: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
-	40, // 71: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
-	42, // 72: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
-	2,  // 73: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
-	4,  // 74: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
-	8,  // 75: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
-	10, // 76: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
-	12, // 77: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
-	14, // 78: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
-	16, // 79: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
-	18, // 80: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
-	20, // 81: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
-	22, // 82: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
-	24, // 83: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
-	26, // 84: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
-	28, // 85: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
-	30, // 86: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
-	33, // 87: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
-	35, // 88: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
-	37, // 89: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
-	39, // 90: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
-	41, // 91: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
-	43, // 92: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
-	73, // [73:93] is the sub-list for method output_type
-	53, // [53:73] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	57, // 19: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
+	46, // 20: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
+	46, // 21: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
+	51, // 22: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
+	51, // 23: blackstart.v1.ShowHostResponse.host:type_name -> blackstart.v1.Host
+	55, // 24: blackstart.v1.ShowHostResponse.story:type_name -> blackstart.v1.Entry
+	46, // 25: blackstart.v1.WatchResponse.incident:type_name -> blackstart.v1.Incident
+	55, // 26: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
+	0,  // 27: blackstart.v1.WorkCardsRequest.format:type_name -> blackstart.v1.ReportFormat
+	0,  // 28: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
+	57, // 29: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
+	57, // 30: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
+	57, // 31: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
+	48, // 32: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
+	49, // 33: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
+	50, // 34: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
+	57, // 35: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
+	47, // 36: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
+	56, // 37: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
+	57, // 38: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
+	57, // 39: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
+	49, // 40: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
+	57, // 41: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
+	57, // 42: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
+	57, // 43: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
+	57, // 44: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
+	53, // 45: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
+	54, // 46: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
+	57, // 47: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	57, // 48: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
+	52, // 49: blackstart.v1.Host.ladder:type_name -> blackstart.v1.Rung
+	57, // 50: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	57, // 51: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	57, // 52: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
+	57, // 53: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
+	57, // 54: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
+	1,  // 55: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
+	3,  // 56: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
+	7,  // 57: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
+	9,  // 58: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
+	11, // 59: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
+	13, // 60: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
+	15, // 61: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
+	17, // 62: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
+	19, // 63: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
+	21, // 64: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
+	23, // 65: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
+	25, // 66: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
+	27, // 67: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
+	29, // 68: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
+	32, // 69: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
+	34, // 70: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
+	36, // 71: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
+	38, // 72: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
+	40, // 73: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
+	44, // 74: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
+	42, // 75: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
+	2,  // 76: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
+	4,  // 77: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
+	8,  // 78: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
+	10, // 79: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
+	12, // 80: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
+	14, // 81: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
+	16, // 82: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
+	18, // 83: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
+	20, // 84: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
+	22, // 85: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
+	24, // 86: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
+	26, // 87: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
+	28, // 88: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
+	30, // 89: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
+	33, // 90: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
+	35, // 91: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
+	37, // 92: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
+	39, // 93: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
+	41, // 94: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
+	45, // 95: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
+	43, // 96: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
+	76, // [76:97] is the sub-list for method output_type
+	55, // [55:76] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_blackstart_v1_operator_proto_init() }
@@ -3915,7 +4118,7 @@ func file_blackstart_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_blackstart_v1_operator_proto_rawDesc), len(file_blackstart_v1_operator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   53,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -39,6 +39,7 @@ const (
 	OperatorService_ShowHost_FullMethodName      = "/blackstart.v1.OperatorService/ShowHost"
 	OperatorService_Watch_FullMethodName         = "/blackstart.v1.OperatorService/Watch"
 	OperatorService_Report_FullMethodName        = "/blackstart.v1.OperatorService/Report"
+	OperatorService_WorkCards_FullMethodName     = "/blackstart.v1.OperatorService/WorkCards"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -70,6 +71,7 @@ type OperatorServiceClient interface {
 	// the last one, until the client goes or the incident closes.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error)
+	WorkCards(ctx context.Context, in *WorkCardsRequest, opts ...grpc.CallOption) (*WorkCardsResponse, error)
 }
 
 type operatorServiceClient struct {
@@ -289,6 +291,16 @@ func (c *operatorServiceClient) Report(ctx context.Context, in *ReportRequest, o
 	return out, nil
 }
 
+func (c *operatorServiceClient) WorkCards(ctx context.Context, in *WorkCardsRequest, opts ...grpc.CallOption) (*WorkCardsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WorkCardsResponse)
+	err := c.cc.Invoke(ctx, OperatorService_WorkCards_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -318,6 +330,7 @@ type OperatorServiceServer interface {
 	// the last one, until the client goes or the incident closes.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	Report(context.Context, *ReportRequest) (*ReportResponse, error)
+	WorkCards(context.Context, *WorkCardsRequest) (*WorkCardsResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -387,6 +400,9 @@ func (UnimplementedOperatorServiceServer) Watch(*WatchRequest, grpc.ServerStream
 }
 func (UnimplementedOperatorServiceServer) Report(context.Context, *ReportRequest) (*ReportResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Report not implemented")
+}
+func (UnimplementedOperatorServiceServer) WorkCards(context.Context, *WorkCardsRequest) (*WorkCardsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method WorkCards not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -762,6 +778,24 @@ func _OperatorService_Report_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_WorkCards_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WorkCardsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).WorkCards(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_WorkCards_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).WorkCards(ctx, req.(*WorkCardsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -844,6 +878,10 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Report",
 			Handler:    _OperatorService_Report_Handler,
+		},
+		{
+			MethodName: "WorkCards",
+			Handler:    _OperatorService_WorkCards_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
