@@ -109,6 +109,7 @@ func start(t *testing.T, where listen) (*world, func()) {
 		"mend/manifest.yaml": {Data: []byte(testManifest)},
 		"mend/repair.sh":     {Data: []byte("#!/bin/sh\necho BLACKSTART-RESULT outcome=repaired\n")},
 		"mend/README.md":     {Data: []byte("read me\n")},
+		"mend/hands.md":      {Data: []byte(" 1. Look at the disk.\n")},
 	})
 	must(err)
 	w.authority, err = pki.NewAuthority()
