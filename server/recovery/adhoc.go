@@ -120,7 +120,7 @@ func (p *picker) rung(h *Host) (rung int, problem string) {
 	}
 	if p.Rung == "" {
 		for rung = range h.Ladder {
-			if p.notSSH(h.Ladder[rung]) == "" && rungProblem(p.Playbook, h, h.Ladder[rung]) == "" {
+			if p.notSSH(h.Ladder[rung]) == "" && rungProblem(p.Playbook, h, &h.Ladder[rung]) == "" {
 				return rung, ""
 			}
 		}
@@ -130,7 +130,7 @@ func (p *picker) rung(h *Host) (rung int, problem string) {
 	for i, r := range h.Ladder {
 		if r.Name == p.Rung {
 			if problem = p.notSSH(r); problem == "" {
-				problem = rungProblem(p.Playbook, h, r)
+				problem = rungProblem(p.Playbook, h, &r)
 			}
 			return i, problem
 		}

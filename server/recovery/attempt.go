@@ -19,7 +19,7 @@ var runnable = map[string]bool{EnvLinux: true, EnvRescueLinux: true}
 var climbable = map[string]bool{RungSSH: true, RungRace: true, RungRescue: true, RungHelper: true}
 
 // rungProblem returns why a rung of a host cannot be used with a playbook, or "".
-func rungProblem(p Playbook, h *Host, r Rung) string {
+func rungProblem(p Playbook, h *Host, r *Rung) string {
 	switch {
 	case r.Kind == RungHands:
 		return "it is a person's"
@@ -40,7 +40,7 @@ func rungProblem(p Playbook, h *Host, r Rung) string {
 // nextRung is the first usable rung at or after i, or -1 when only people are left.
 func nextRung(p Playbook, h *Host, i int) int {
 	for ; i < len(h.Ladder); i++ {
-		if rungProblem(p, h, h.Ladder[i]) == "" {
+		if rungProblem(p, h, &h.Ladder[i]) == "" {
 			return i
 		}
 	}
@@ -55,7 +55,7 @@ func (s *State) rungProblem(h *Host, i int) string { return ladderProblem(s.Play
 func ladderProblem(p Playbook, h *Host, i int) string {
 	var problems []string
 	for ; i < len(h.Ladder); i++ {
-		if r := h.Ladder[i]; r.Kind != RungHands {
+		if r := &h.Ladder[i]; r.Kind != RungHands {
 			if problem := rungProblem(p, h, r); problem != "" {
 				problems = append(problems, r.Name+": "+problem)
 			}

@@ -333,3 +333,43 @@ func TestGateSoak(t *testing.T) {
 		t.Errorf("passed after %s", w.PassedAt.Sub(since))
 	}
 }
+
+// Of a looping estate hardly a host is reached by its first rung: that holds no wave while other rungs are left. What no rung
+// reaches counts.
+func TestUnreachableCountsWhenNoRungIsLeft(t *testing.T) {
+	f := outward(open(10), 10)
+	f.Policy.TriesPerRung = 2
+	f.Tiers[0].Gate.MaxUnreachable = Limit{Count: 1}
+	for i := range f.Hosts {
+		f.Hosts[i].Ladder = []Rung{f.Hosts[i].Ladder[0], f.Hosts[i].Ladder[3], f.Hosts[i].Ladder[4]} // own, helper, hands
+	}
+	x := newSim(t, f, testPlaybook())
+	held := func() bool { return x.s.Waves[0].HeldBy != "" }
+	tried := map[string]bool{}
+	x.script = func(_ *machine, j Job) Result {
+		tried[j.Rung.Name] = true
+		return Result{Class: Unreachable, Signature: "no route"}
+	}
+	x.start(f, testPlaybook())
+	x.run("all hosts have tried their first rung twice", func() bool {
+		for _, h := range x.s.order {
+			if h.Rung == 0 {
+				if held() {
+					t.Fatalf("the wave is held while rungs are left: %s", x.s.Waves[0].Reason)
+				}
+				return false
+			}
+		}
+		return true
+	})
+	x.run("the wave is held", held)
+	out := 0
+	for _, h := range x.s.order {
+		if h.Phase == NeedsHands || h.Rung == 1 && h.tries >= 2 {
+			out++
+		}
+	}
+	if w := x.s.Waves[0]; w.HeldBy != BreakerUnreachable || out < 2 || !tried["own"] || !tried["helper"] {
+		t.Errorf("held by %s with %d hosts out of rungs, tried %v", w.HeldBy, out, tried)
+	}
+}

@@ -45,7 +45,7 @@ func (s *State) rungNamed(h *HostState, name string) (int, error) {
 		if r.Name != name {
 			continue
 		}
-		if problem := rungProblem(s.Playbook, h.Host, r); problem != "" {
+		if problem := rungProblem(s.Playbook, h.Host, &r); problem != "" {
 			return 0, refused("rung %s of %s cannot be used: %s", name, h.Host.Name, problem)
 		}
 		return i, nil

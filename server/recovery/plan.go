@@ -189,7 +189,7 @@ func (b *planner) host(c candidate) PlannedHost {
 func passedOver(p Playbook, h *Host, rung int) string {
 	text := "passed over"
 	for i := range rung {
-		text += " " + h.Ladder[i].Name + " (" + rungProblem(p, h, h.Ladder[i]) + ")"
+		text += " " + h.Ladder[i].Name + " (" + rungProblem(p, h, &h.Ladder[i]) + ")"
 	}
 	return text
 }

@@ -100,7 +100,7 @@ func (s *State) count(sv *survey, h *HostState, now time.Time, half time.Duratio
 			r.proven++
 		}
 	}
-	if f := h.Failure; f != nil && !s.accepted[f.key()] {
+	if f := h.Failure; s.failureCounts(h) {
 		sv.failures++
 		t.fail(f)
 	}
@@ -149,11 +149,22 @@ func (s *State) serviceUp(svc *Service) (bool, string) {
 	return true, ""
 }
 
+// failureCounts reports whether a host's last failure counts towards a limit. A rung that does not reach a host says nothing as
+// long as others are left: of a looping estate hardly a host is reached by the first.
+func (s *State) failureCounts(h *HostState) bool {
+	if h.Failure == nil || s.accepted[h.Failure.key()] {
+		return false
+	}
+	climbs := h.Phase == Waiting || h.Phase == Attempting
+	last := nextRung(s.Playbook, h.Host, h.Rung+1) < 0
+	return h.Failure.Class != Unreachable || !climbs || last && h.tries >= s.policy().TriesPerRung
+}
+
 // failures lists the failures that count now, of one wave or (0) of all.
 func (s *State) failures(wave int) []Failure {
 	var list []Failure
 	for _, h := range s.order {
-		if h.Failure != nil && (wave == 0 || h.Wave == wave) && !s.accepted[h.Failure.key()] {
+		if s.failureCounts(h) && (wave == 0 || h.Wave == wave) {
 			list = append(list, *h.Failure)
 		}
 	}

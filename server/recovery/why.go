@@ -119,7 +119,7 @@ func (s *State) hostBlocked(h *HostState, w *WaveState, sv *survey, now time.Tim
 
 // usable reports whether the rung that the host's next attempt would use leads anywhere.
 func (s *State) usable(h *HostState) bool {
-	return h.Rung < len(h.Host.Ladder) && rungProblem(s.Playbook, h.Host, h.Host.Ladder[h.Rung]) == ""
+	return h.Rung < len(h.Host.Ladder) && rungProblem(s.Playbook, h.Host, &h.Host.Ladder[h.Rung]) == ""
 }
 
 // healBy is until when, on the incident clock, a waiting host that came up well by itself is given time to prove it; zero when
