@@ -17,16 +17,19 @@
 //   - Bad content, good content: what a playbook's probes find on a host. Good and bad may share a name, so that only finding
 //     good content says anything.
 //   - Boot id: differs after every restart. The proof of a restart is another boot id.
+//   - Boot target: what a host boots from next. While it may be the rescue system, that is a debt.
 //   - Breaker: a limit that stops sending: too many failed or unreachable, too many alike (same signature), too many recovered
 //     hosts silent at once (mass silence), too many in the whole incident; or a wave that is settled below its share.
 //   - Canary: the first host of a wave and OS that a playbook is tried on. The others wait until it is recovered.
 //   - Claim: a person owns a host for a time; the engine leaves it alone.
 //   - Council: who shares the estate. Scarce resources are shared fairly between councils.
+//   - Control: what acts on a host from outside, on its power or its boot target.
 //   - Critical: a host without which its service is down and its wave does not pass.
 //   - Debt: something that a repair leaves behind, such as a disabled agent. No incident closes over an open one.
 //   - Gate: what a wave must show before the next one opens: its share recovered, its critical hosts too, a soak, and a
 //     person's word where the policy wants it.
 //   - Group: hosts that protect each other, such as a pair. It limits how many are worked on, and down, at once.
+//   - Helper: a machine that attaches another host's disk, so that the script can run there.
 //   - Hands board: the hosts that need a person, with the reason.
 //   - Incident clock: the time that deadlines, soaks and pauses between tries run on. It stands still while the incident is paused
 //     and while no coordinator runs.
@@ -39,8 +42,10 @@
 //     with no bad content, with good content, and healthy, in answer to a question asked after the attempt. A script's exit
 //     status is only a claim.
 //   - Ramp: how many hosts may be unproven together: 1, 2, 4 and so on as proofs come in.
+//   - Race: the rung that delivers a repair in the seconds in which a looping host is up.
 //   - Recovered: proven, and the proof has held through the soak.
 //   - Relapse: a proven or recovered host is bad or silent again. Too many relapses of one host go to a person.
+//   - Rescue system: a small Linux that a host is booted into, so that its disk can be repaired from outside.
 //   - Resource: something scarce with a number of slots: SSH, a site, a hypervisor, a backup repository.
 //   - Restore point: a backup to go back to, chosen by how far it was verified and by when it was taken.
 //   - RPO: recovery point objective, how much data a service may lose. RTO: recovery time objective, when it must be back.
@@ -50,7 +55,9 @@
 //   - Sighting: the newest that was heard of a host. Sightings are not in the journal; events that rest on one carry a copy.
 //   - Signature: groups failures that are alike.
 //   - Soak: time that a proof, or a wave's share, must hold before it counts.
+//   - Step: how far an attempt on a rung that is more than a login has come. It is recorded before it is taken.
 //   - Tier: one step of the order of recovery. Wave: the hosts of one tier that take part in an incident.
+//   - Work card: all that a person needs at the console of a host on the hands board.
 //
 // # Legal moves of a host
 //
