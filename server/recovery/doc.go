@@ -22,8 +22,8 @@
 //     hosts silent at once (mass silence), too many in the whole incident; or a wave that is settled below its share.
 //   - Canary: the first host of a wave and OS that a playbook is tried on. The others wait until it is recovered.
 //   - Claim: a person owns a host for a time; the engine leaves it alone.
-//   - Council: who shares the estate. Scarce resources are shared fairly between councils.
 //   - Control: what acts on a host from outside, on its power or its boot target.
+//   - Council: who shares the estate. Scarce resources are shared fairly between councils.
 //   - Critical: a host without which its service is down and its wave does not pass.
 //   - Debt: something that a repair leaves behind, such as a disabled agent. No incident closes over an open one.
 //   - Gate: what a wave must show before the next one opens: its share recovered, its critical hosts too, a soak, and a
@@ -41,8 +41,8 @@
 //   - Proof: a host phones home with a boot id other than the one before the attempt (where the playbook wants a restart),
 //     with no bad content, with good content, and healthy, in answer to a question asked after the attempt. A script's exit
 //     status is only a claim.
-//   - Ramp: how many hosts may be unproven together: 1, 2, 4 and so on as proofs come in.
 //   - Race: the rung that delivers a repair in the seconds in which a looping host is up.
+//   - Ramp: how many hosts may be unproven together: 1, 2, 4 and so on as proofs come in.
 //   - Recovered: proven, and the proof has held through the soak.
 //   - Relapse: a proven or recovered host is bad or silent again. Too many relapses of one host go to a person.
 //   - Rescue system: a small Linux that a host is booted into, so that its disk can be repaired from outside.
