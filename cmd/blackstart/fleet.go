@@ -24,10 +24,11 @@ func newFleet(o *options) *cobra.Command {
 
 // fleetAccount is what `fleet check -o json` prints.
 type fleetAccount struct {
-	Fleet    string            `json:"fleet"`
-	Hosts    int               `json:"hosts"`
-	Services int               `json:"services"`
-	Waves    []fleet.WaveCount `json:"waves"`
+	Fleet    string               `json:"fleet"`
+	Hosts    int                  `json:"hosts"`
+	Services int                  `json:"services"`
+	Waves    []fleet.WaveCount    `json:"waves"`
+	Controls []fleet.ControlCount `json:"controls"`
 	fleetGaps
 }
 
@@ -61,7 +62,7 @@ func newFleetCheck(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			acc := fleetAccount{f.Name, len(f.Hosts), len(f.Services), fleet.Counts(f), findGaps(f, lib)}
+			acc := fleetAccount{f.Name, len(f.Hosts), len(f.Services), fleet.Counts(f), fleet.Controls(f), findGaps(f, lib)}
 			if o.json() {
 				return printJSON(c, acc)
 			}
@@ -70,13 +71,42 @@ func newFleetCheck(o *options) *cobra.Command {
 				rows = append(rows, table.Row{w.Wave, w.Tier, w.Hosts, w.Services, w.Critical, w.NoAgent, rto(w.RTO), tally(w.Data), tally(w.OS), tally(w.Ladders)})
 			}
 			printTable(c, table.Row{"WAVE", "TIER", "HOSTS", "SERVICES", "CRITICAL", "NO AGENT", "RTO", "DATA", "OS", "LADDERS"}, rows)
+			acc.printControls(c)
 			say(c, "\n%s: %s, %s, %s; the file is sound", f.Name, plural(len(f.Hosts), "host"), plural(len(f.Services), "service"), plural(len(f.Groups), "group"))
 			acc.warn(c)
+			acc.warnOfStorms(c)
 			return nil
 		},
 	}
 	check.Flags().StringVar(&playbooks, "playbooks", "", "a `folder` of playbooks beside the built-in ones")
 	return check
+}
+
+// printControls shows what acts on hosts from outside, where something does.
+func (a fleetAccount) printControls(c *cobra.Command) {
+	if len(a.Controls) == 0 {
+		return
+	}
+	var rows []table.Row
+	for _, k := range a.Controls {
+		atOnce := "-"
+		if k.AtOnce > 0 {
+			atOnce = fmt.Sprint(k.AtOnce)
+		}
+		rows = append(rows, table.Row{k.Section, k.Name, k.Through, k.Hosts, k.Restart, atOnce})
+	}
+	say(c, "")
+	printTable(c, table.Row{"SECTION", "NAME", "THROUGH", "HOSTS", "RESTARTED", "AT ONCE"}, rows)
+}
+
+// warnOfStorms names power controls that may start so many hosts at once that their network or power feed may fail.
+func (a fleetAccount) warnOfStorms(c *cobra.Command) {
+	const many = 32
+	for _, k := range a.Controls {
+		if k.Section == "power" && k.AtOnce > many && k.Restart > many {
+			say(c, "warning: power %s may restart %d hosts at once, and a boot storm is a second outage: lower its at-once, or give each power feed a control of its own", k.Name, min(k.AtOnce, k.Restart))
+		}
+	}
 }
 
 func newFleetSchema() *cobra.Command {

@@ -20,6 +20,9 @@ func parseAddress(s string) (a netip.Addr, problem, do string) {
 		}
 		return a, fmt.Sprintf("%s is not an IP address", quote(s)), "write one such as 10.20.1.11, without leading zeros"
 	}
+	if strings.ContainsFunc(a.Zone(), func(c rune) bool { return !isLetter(c) && (c < '0' || c > '9') && !strings.ContainsRune("._-", c) }) {
+		return a, fmt.Sprintf("%s has a zone that is no network interface", quote(s)), "write one such as fe80::1%eth0"
+	}
 	a = a.Unmap()
 	if !ofOneHost(a) {
 		return a, fmt.Sprintf("%s is not the address of one host", quote(s)), "write the host's own address"
@@ -81,22 +84,16 @@ func fromOctets(template string, host netip.Addr) (a netip.Addr, problem, do str
 	if !host.Is4() {
 		return a, fmt.Sprintf("%s needs the host's IPv4 address", quote(template)), "give the host an address:, or write this one out"
 	}
-	octets := host.As4()
-	var b strings.Builder
-	for rest := template; rest != ""; {
-		before, after, found := strings.Cut(rest, "{")
-		b.WriteString(before)
-		if !found {
-			break
+	out, ok := braces(template, func(word string) (string, bool) {
+		if !isOctet(word) {
+			return "", false
 		}
-		number, tail, closed := strings.Cut(after, "}")
-		if !closed || len(number) != 1 || number[0] < '1' || number[0] > '4' {
-			return a, fmt.Sprintf("%s has a { that is not {1}, {2}, {3} or {4}", quote(template)), "write it as in 10.90.{3}.{4}"
-		}
-		fmt.Fprintf(&b, "%d", octets[number[0]-'1'])
-		rest = tail
+		return octet(host, word), true
+	})
+	if !ok {
+		return a, fmt.Sprintf("%s has a { that is not {1}, {2}, {3} or {4}", quote(template)), "write it as in 10.90.{3}.{4}"
 	}
-	return parseAddress(b.String())
+	return parseAddress(out)
 }
 
 // parseJump reads user@address:port, of which user and port may be left out, and writes it in full.

@@ -17,7 +17,14 @@ type builder struct {
 	sites     map[string]bool
 	resources map[string]int
 	groups    map[string]int
+	named     [][]memberList // by group
+	power     map[string]*control
+	boot      map[string]*control
 	ladders   map[string]ladder
+	parts     parts
+	defaults  []setting
+	dir       string      // the fleet file's folder, once it was needed
+	told      map[at]bool // places whose problem was told for one host and stands for all
 	out       recovery.Fleet
 }
 
@@ -29,7 +36,11 @@ func (b *builder) fleet(e *fileEntry) recovery.Fleet {
 	b.serviceList(e.Services)
 	b.resourceList(e)
 	b.groupList(e.Groups)
+	b.memberNames(e.Groups)
+	b.power = b.controlTable(sectionPower, e.Power, powerAtOnce)
+	b.boot = b.controlTable(sectionBoot, e.Boot, 0)
 	b.ladderTable(e.Ladders)
+	b.partList(e.DefaultsFor, e.Groups)
 	b.hostList(e)
 	b.members(e.Groups)
 	b.gates(e)

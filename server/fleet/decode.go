@@ -70,8 +70,9 @@ func (r *reader) plain(n *yaml.Node) bool {
 }
 
 func (r *reader) scalar(n *yaml.Node, into scalar, what string) {
-	if t, ok := into.(*text); ok {
-		t.place(n.Line, n.Column)
+	switch into.(type) {
+	case *text, *option, *secretRef: // one that is refused still has its place
+		into.place(n.Line, n.Column)
 	}
 	if n.Kind != yaml.ScalarNode {
 		r.add(position(n), "write a single value", "%s is %s", what, kindName(n))
@@ -250,7 +251,11 @@ func (t *table[V]) read(r *reader, n *yaml.Node, what string) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		r.add(position(n), `write it as "name: value" lines`, "%s is %s", what, kindName(n))
+		is := kindName(n)
+		if n.Kind == yaml.ScalarNode { // which may be a secret
+			is = "a single value"
+		}
+		r.add(position(n), `write it as "name: value" lines`, "%s is %s", what, is)
 		return
 	}
 	r.pairs(n, what, func(key, value *yaml.Node) {
@@ -266,6 +271,16 @@ func (t *table[V]) read(r *reader, n *yaml.Node, what string) {
 	})
 }
 
+// get returns the value of a name.
+func (t table[V]) get(key string) (v V, ok bool) {
+	for _, row := range t {
+		if row.Key.s == key {
+			return row.Value, true
+		}
+	}
+	return v, false
+}
+
 // ladderRef is the name of a ladder, or a ladder.
 type ladderRef struct {
 	text
@@ -279,6 +294,15 @@ func (l *ladderRef) read(r *reader, n *yaml.Node, what string) {
 		return
 	}
 	r.scalar(n, &l.text, what)
+}
+
+func (p *powerRef) read(r *reader, n *yaml.Node, what string) {
+	if n.Kind == yaml.MappingNode {
+		r.structure(n, reflect.ValueOf(&p.powerUse).Elem())
+		return
+	}
+	p.place(n.Line, n.Column)
+	r.scalar(n, &p.Use, what)
 }
 
 func position(n *yaml.Node) at { return at{n.Line, n.Column} }

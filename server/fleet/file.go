@@ -4,17 +4,20 @@ package fleet
 // other key, and by the generator of fleet.schema.json.
 
 type fileEntry struct {
-	at        `what:"the fleet file"`
-	Fleet     text               `yaml:"fleet" jsonschema:"required" jsonschema_description:"The estate's name."`
-	Policy    policyEntry        `yaml:"policy" jsonschema_description:"Numbers that hold for a whole incident; each has a sensible default."`
-	Tiers     []tierEntry        `yaml:"tiers" jsonschema:"required" jsonschema_description:"The recovery order: the hosts of the first tier are wave 1, and so on."`
-	Services  []serviceEntry     `yaml:"services" jsonschema_description:"What people use and miss."`
-	Sites     table[whole]       `yaml:"sites" jsonschema_description:"Places, each with the number of hosts that may be worked on there at once; no number means no limit."`
-	Resources table[whole]       `yaml:"resources" jsonschema_description:"Whatever else is scarce, each with its number of slots: ssh (128 unless said otherwise), a hypervisor, a jump host."`
-	Groups    []groupEntry       `yaml:"groups" jsonschema_description:"Pairs and clusters whose members must not be worked on all at once."`
-	Ladders   table[[]rungEntry] `yaml:"ladders" jsonschema_description:"Named ways into hosts, best rung first. A last rung of kind hands is added when missing."`
-	Defaults  hostFields         `yaml:"defaults" jsonschema_description:"What a host has that says nothing else."`
-	Hosts     []hostEntry        `yaml:"hosts" jsonschema:"required" jsonschema_description:"The servers, one entry for each or for many alike."`
+	at          `what:"the fleet file"`
+	Fleet       text                `yaml:"fleet" jsonschema:"required" jsonschema_description:"The estate's name."`
+	Policy      policyEntry         `yaml:"policy" jsonschema_description:"Numbers that hold for a whole incident; each has a sensible default."`
+	Tiers       []tierEntry         `yaml:"tiers" jsonschema:"required" jsonschema_description:"The recovery order: the hosts of the first tier are wave 1, and so on."`
+	Services    []serviceEntry      `yaml:"services" jsonschema_description:"What people use and miss."`
+	Sites       table[whole]        `yaml:"sites" jsonschema_description:"Places, each with the number of hosts that may be worked on there at once; no number means no limit."`
+	Resources   table[whole]        `yaml:"resources" jsonschema_description:"Whatever else is scarce, each with its number of slots: ssh (128 unless said otherwise), a hypervisor, a jump host."`
+	Groups      []groupEntry        `yaml:"groups" jsonschema_description:"Pairs and clusters whose members must not be worked on all at once."`
+	Power       table[controlEntry] `yaml:"power" jsonschema_description:"What switches hosts on and off, by the names that hosts give as power:."`
+	Boot        table[controlEntry] `yaml:"boot" jsonschema_description:"What sets the boot target of hosts, by the names that rescue rungs give as boot:."`
+	Ladders     table[[]rungEntry]  `yaml:"ladders" jsonschema_description:"Named ways into hosts, best rung first. A last rung of kind hands is added when missing."`
+	Defaults    hostFields          `yaml:"defaults" jsonschema_description:"What a host has that says nothing else, nor do its site and groups."`
+	DefaultsFor []partEntry         `yaml:"defaults-for" jsonschema_description:"Defaults of one site or group. A host's own words come first, then its groups', then its site's, then defaults."`
+	Hosts       []hostEntry         `yaml:"hosts" jsonschema:"required" jsonschema_description:"The servers, one entry for each or for many alike."`
 }
 
 type policyEntry struct {
@@ -72,34 +75,65 @@ type groupEntry struct {
 
 type rungEntry struct {
 	at            `what:"rung"`
-	Name          text    `yaml:"name" jsonschema:"required" jsonschema_description:"The rung's name."`
-	Kind          text    `yaml:"kind" jsonschema:"enum=ssh,enum=hands" jsonschema_description:"ssh (the default), or hands: a person with a work card."`
-	Environment   text    `yaml:"environment" jsonschema:"enum=linux,enum=rescue-linux,enum=windows-safe-mode" jsonschema_description:"Where a script finds itself on this rung."`
-	Reboots       boolean `yaml:"reboots" jsonschema_description:"Getting in this way restarts the host."`
-	Address       text    `yaml:"address" jsonschema_description:"IP address, where it is not the host's: a range, or made of the host's own octets as in 10.90.{3}.{4}."`
-	Port          whole   `yaml:"port" jsonschema_description:"SSH port (22)."`
-	User          text    `yaml:"user" jsonschema_description:"SSH user (root)."`
-	Jump          names   `yaml:"jump" jsonschema_description:"Jump hosts as user@address:port, outermost first."`
-	HostKeys      names   `yaml:"host-keys" jsonschema_description:"Accepted public keys as in authorized_keys; cert-authority in front marks a host CA."`
-	RebootCommand text    `yaml:"reboot-command" jsonschema_description:"What restarts the host into its own system (reboot)."`
-	Estimate      span    `yaml:"estimate" jsonschema_description:"Expected time from start to proof."`
-	Root          text    `yaml:"root" jsonschema_description:"Where the host's volume is mounted; empty means the running system."`
+	Name          text      `yaml:"name" jsonschema:"required" jsonschema_description:"The rung's name."`
+	Kind          text      `yaml:"kind" jsonschema:"enum=ssh,enum=race,enum=rescue,enum=helper,enum=hands" jsonschema_description:"ssh (the default); race: SSH in the seconds in which a looping host is up; rescue: the host is booted into the rescue system; helper: another machine attaches the host's disk; hands: a person with a work card."`
+	Environment   text      `yaml:"environment" jsonschema:"enum=linux,enum=rescue-linux,enum=windows-safe-mode" jsonschema_description:"Where a script finds itself on this rung. Only ssh must say it: race leads into linux, rescue and helper into rescue-linux."`
+	Reboots       boolean   `yaml:"reboots" jsonschema_description:"Getting in this way restarts the host; always so on rescue and helper."`
+	Address       text      `yaml:"address" jsonschema_description:"IP address, where it is not the host's: a range, or made of the host's own octets as in 10.90.{3}.{4}. A helper's is one for all."`
+	Port          whole     `yaml:"port" jsonschema_description:"SSH port (22)."`
+	User          text      `yaml:"user" jsonschema_description:"SSH user (root)."`
+	Jump          names     `yaml:"jump" jsonschema_description:"Jump hosts as user@address:port, outermost first."`
+	HostKeys      names     `yaml:"host-keys" jsonschema_description:"Accepted public keys as in authorized_keys; cert-authority in front marks a host CA. A rescue system brings its own."`
+	RebootCommand text      `yaml:"reboot-command" jsonschema_description:"What restarts the host into its own system (reboot)."`
+	Estimate      span      `yaml:"estimate" jsonschema_description:"Expected time from start to proof."`
+	Root          text      `yaml:"root" jsonschema_description:"Where the host's volume is mounted; empty means the running system."`
+	Within        span      `yaml:"within" jsonschema_description:"How long to lie in wait (race), to wait from power on to the rescue system's login (rescue), or for attach and detach (helper): 10m."`
+	Boot          text      `yaml:"boot" jsonschema_description:"rescue: one of boot, which sets the boot target. Without it the host asks the network at every start."`
+	Attach        text      `yaml:"attach" jsonschema_description:"helper: command there that attaches the host's disk, opens it with what unlock gives it on standard input, and prints the folder of its root as its last line; may hold {name} and the like."`
+	Detach        text      `yaml:"detach" jsonschema_description:"helper: command there that gives the disk back."`
+	Unlock        secretRef `yaml:"unlock" jsonschema_description:"rescue and helper: what opens the host's encrypted volume, as file:PATH or env:NAME; PATH may hold {name} and the like."`
+	Resources     names     `yaml:"resources" jsonschema_description:"Resources that this rung takes a slot of, besides the host's own, until the host is proven."`
+}
+
+// controlEntry is an entry of power: or boot:.
+type controlEntry struct {
+	at      `what:"control"`
+	Agent   text             `yaml:"agent" jsonschema_description:"A program that keeps the fence agents' contract: its name, or its absolute path."`
+	Redfish text             `yaml:"redfish" jsonschema_description:"Instead of agent: the Redfish service as https://ADDRESS, which may be made of the host's own octets as in https://10.90.{3}.{4}."`
+	Options table[option]    `yaml:"options" jsonschema_description:"What it is told; values may hold {name}, {address}, {1} to {4}, {mac} and {uuid} of the host."`
+	Secrets table[secretRef] `yaml:"secrets" jsonschema_description:"Options that are secret, each as file:PATH or env:NAME; they are read when it acts."`
+	Timeout span             `yaml:"timeout" jsonschema_description:"Of one action, reading back included (1m)."`
+	AtOnce  whole            `yaml:"at-once" jsonschema_description:"Hosts restarted through it and not yet proven (power: 8; boot: no limit of its own). They are slots of the resource power/NAME or boot/NAME."`
+}
+
+// settings is what a host may have of its own, from its groups, its site, or from defaults.
+type settings struct {
+	OS        text      `yaml:"os" jsonschema_description:"windows or linux, with an optional version: windows-2019."`
+	Data      text      `yaml:"data" jsonschema:"enum=none,enum=replica,enum=primary" jsonschema_description:"What is lost with the disk: none (stateless), replica (can be rebuilt from a peer), primary (the only good copy; the default)."`
+	Critical  boolean   `yaml:"critical" jsonschema_description:"The gate waits for this host by name."`
+	Resources names     `yaml:"resources" jsonschema_description:"Resources that an attempt on it takes a slot of; site and ssh come by themselves."`
+	Ladder    ladderRef `yaml:"ladder" jsonschema_description:"The name of one of ladders, or a list of rungs."`
+	Power     powerRef  `yaml:"power" jsonschema_description:"The name of one of power, none, or use: with options: of its own."`
+	Agent     boolean   `yaml:"agent" jsonschema_description:"The agent is installed (true)."`
+	EDR       edrEntry  `yaml:"edr" jsonschema_description:"The endpoint-security product."`
 }
 
 // hostFields is what a host may have of its own or from defaults.
 type hostFields struct {
-	at        `what:"defaults"`
-	Service   text      `yaml:"service" jsonschema_description:"The service that the host belongs to."`
-	Tier      text      `yaml:"tier" jsonschema_description:"Its own tier, where it is not the service's."`
-	Site      text      `yaml:"site" jsonschema_description:"One of sites."`
-	OS        text      `yaml:"os" jsonschema_description:"windows or linux, with an optional version: windows-2019."`
-	Data      text      `yaml:"data" jsonschema:"enum=none,enum=replica,enum=primary" jsonschema_description:"What is lost with the disk: none (stateless), replica (can be rebuilt from a peer), primary (the only good copy; the default)."`
-	Critical  boolean   `yaml:"critical" jsonschema_description:"The gate waits for this host by name."`
-	Groups    names     `yaml:"groups" jsonschema_description:"Groups that it belongs to."`
-	Resources names     `yaml:"resources" jsonschema_description:"Resources that an attempt on it takes a slot of; site and ssh come by themselves."`
-	Ladder    ladderRef `yaml:"ladder" jsonschema_description:"The name of one of ladders, or a list of rungs."`
-	Agent     boolean   `yaml:"agent" jsonschema_description:"The agent is installed (true)."`
-	EDR       edrEntry  `yaml:"edr" jsonschema_description:"The endpoint-security product."`
+	at      `what:"defaults"`
+	Service text  `yaml:"service" jsonschema_description:"The service that the host belongs to."`
+	Tier    text  `yaml:"tier" jsonschema_description:"Its own tier, where it is not the service's."`
+	Site    text  `yaml:"site" jsonschema_description:"One of sites."`
+	Groups  names `yaml:"groups" jsonschema_description:"Groups that it belongs to."`
+	settings
+}
+
+// partEntry is defaults of a part of the estate.
+type partEntry struct {
+	at    `what:"an entry of defaults-for"`
+	Site  names `yaml:"site" jsonschema_description:"One of sites, or several."`
+	Group names `yaml:"group" jsonschema_description:"Instead of site: one of groups, or several."`
+	settings
 }
 
 type hostEntry struct {
@@ -107,6 +141,17 @@ type hostEntry struct {
 	Name       text        `yaml:"name" jsonschema:"required" jsonschema_description:"The host's name, or many with ranges: app[01-24], app[01-03,07]. Quote it inside { }."`
 	Address    text        `yaml:"address" jsonschema_description:"IP address: one, a range of the same length as the name's, or the first of as many in a row."`
 	Addresses  table[text] `yaml:"addresses" jsonschema_description:"Addresses by rung name, where a rung's differs; written like address."`
+	MAC        names       `yaml:"mac" jsonschema_description:"MAC address by which it boots from the network: one, a range of the same length as the name's, or the first of as many in a row; a list for several network cards."`
+	UUID       text        `yaml:"uuid" jsonschema_description:"SMBIOS UUID: one, or a range of the same length as the name's."`
+}
+
+// powerRef is the name of a power control, or its use with options of the host's own.
+type powerRef struct{ powerUse }
+
+type powerUse struct {
+	at      `what:"power"`
+	Use     text          `yaml:"use" jsonschema_description:"One of power, or none. Without it, that which the host's groups, its site or defaults name."`
+	Options table[option] `yaml:"options" jsonschema_description:"Options on top of the control's own."`
 }
 
 type edrEntry struct {

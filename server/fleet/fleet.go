@@ -36,6 +36,9 @@ const (
 	maxList     = 200 // needs of a service; groups and resources of a host
 	maxJumps    = 8
 	maxRungs    = 16
+	maxControls = 1000 // in power: or boot:
+	maxParts    = 500  // entries of defaults-for
+	maxCards    = 16   // MAC addresses of a host
 )
 
 // top is the place of what concerns the file as a whole.
@@ -55,7 +58,8 @@ func Load(path string) (recovery.Fleet, error) {
 	return Parse(path, data)
 }
 
-// Parse reads a fleet file's content; name is what problems call the file. Its error is always of type Errors.
+// Parse reads a fleet file's content; name is what problems call the file, and the path in whose folder the secrets' relative
+// paths begin. Its error is always of type Errors.
 func Parse(name string, data []byte) (recovery.Fleet, error) {
 	r := &reader{problems: problems{file: name}}
 	var entry fileEntry

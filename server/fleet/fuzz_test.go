@@ -3,8 +3,11 @@ package fleet
 import (
 	"errors"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
@@ -13,6 +16,10 @@ import (
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(base))
 	f.Add([]byte(good))
+	f.Add([]byte(outside))
+	f.Add([]byte(strings.NewReplacer("PARTS", "  - {group: [one, two], power: {options: {m: '{4}'}}}\n  - {site: east, resources: []}", "HOSTS", "  - {name: 'a[1-4]', address: 10.0.0.1, power: {options: {l: 1}}}").Replace(layers)))
+	_, page := example(f)
+	f.Add([]byte(page))
 	f.Add([]byte("a: &a [*a, *a]\nb: *a"))
 	f.Add([]byte("fleet: f\ntiers: [{name: t}]\nhosts: [{name: 'a[0-999999999]', tier: t, os: linux}]"))
 	if estate, err := os.ReadFile("../../cmd/blackstart/estate-2024/fleet.yaml"); err == nil {
@@ -34,6 +41,14 @@ func FuzzParse(f *testing.F) {
 		}
 		promises(t, fleet)
 	})
+}
+
+// secretPlace checks that a secret is only named.
+func secretPlace(t *testing.T, ref string) {
+	path, isFile := strings.CutPrefix(ref, "file:")
+	if isFile && !filepath.IsAbs(path) || !isFile && ref != "" && !strings.HasPrefix(ref, "env:") {
+		t.Fatalf("a secret is said to lie at %q", ref)
+	}
 }
 
 // promises checks what the core relies on.
@@ -60,7 +75,32 @@ func promises(t *testing.T, f recovery.Fleet) {
 	if f.Name == "" || len(f.Hosts) == 0 || !resources[recovery.ResourceSSH] {
 		t.Fatalf("fleet %q with %d hosts and resources %v", f.Name, len(f.Hosts), resources)
 	}
+	word := func(h recovery.Host, words ...string) {
+		for _, w := range words {
+			if w != "" && !oneWord.MatchString(w) {
+				t.Fatalf("host %s has %q, which a shell does not take as one word", h.Name, w)
+			}
+		}
+	}
+	control := func(h recovery.Host, c *recovery.Control) {
+		if c == nil {
+			return
+		}
+		redfish := c.Kind == recovery.ControlRedfish
+		if c.Name == "" || !redfish && c.Kind != recovery.ControlAgent || redfish != (c.Program == "") || redfish && !strings.HasPrefix(c.Options["url"], "https://") {
+			t.Fatalf("host %s has the control %+v", h.Name, c)
+		}
+		for key, value := range c.Options {
+			if secretive(key) || value == "" || strings.Contains(value, "{") || strings.ContainsFunc(key+value, unicode.IsControl) {
+				t.Fatalf("host %s has the option %q=%q", h.Name, key, value)
+			}
+		}
+		for _, ref := range c.Secrets {
+			secretPlace(t, ref)
+		}
+	}
 	before := ""
+	ids := map[string]bool{}
 	for _, h := range f.Hosts {
 		if h.Name <= before || !tiers[h.Tier] || h.Service != "" && !services[h.Service] || h.Data == "" || h.OS == "" {
 			t.Fatalf("host %+v after %s", h, before)
@@ -76,7 +116,29 @@ func promises(t *testing.T, f recovery.Fleet) {
 				t.Fatalf("host %+v has an unknown resource", h)
 			}
 		}
+		word(h, append(h.MACs, h.Name, h.UUID)...)
+		for _, id := range append(slices.Clip(h.MACs), h.UUID) {
+			if id != "" && ids[id] {
+				t.Fatalf("two hosts are %s", id)
+			}
+			ids[id] = true
+		}
+		control(h, h.Power)
 		for i, r := range h.Ladder {
+			word(h, r.Address)
+			control(h, r.Boot)
+			secretPlace(t, r.Unlock)
+			for _, name := range r.Resources {
+				if !resources[name] || slices.Contains(h.Resources, name) {
+					t.Fatalf("host %+v has the rung %+v", h, r)
+				}
+			}
+			if strings.Contains(r.Attach+r.Detach, "{") || (r.Kind == recovery.RungHelper) != (r.Attach != "" && r.Detach != "") || r.Boot != nil && r.Kind != recovery.RungRescue {
+				t.Fatalf("host %s has the rung %+v", h.Name, r)
+			}
+			if r.Kind == recovery.RungRescue && (h.Power == nil || len(h.MACs) == 0 && h.UUID == "") || r.Restarts() && !r.Reboots {
+				t.Fatalf("host %+v has the rung %+v", h, r)
+			}
 			last := i == len(h.Ladder)-1
 			if (r.Kind == recovery.RungHands) != last || !last && (r.Address == "" || r.User == "" || r.Port < 1 || r.Port > 65535 || r.Environment == "") {
 				t.Fatalf("host %s has the rung %+v", h.Name, r)

@@ -9,25 +9,9 @@ import (
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
-// hostBook is what must be there once in the whole file.
-type hostBook struct {
-	names     map[string]owner // by name in lower case: certificates and file systems do not tell cases apart
-	endpoints map[endpoint]owner
-}
-
-type owner struct {
-	name string
-	line int
-}
-
-// endpoint is where an SSH connection ends. The same private address may be used behind different jump hosts.
-type endpoint struct {
-	via string
-	to  netip.AddrPort
-}
-
 func (b *builder) hostList(e *fileEntry) {
-	book := hostBook{map[string]owner{}, map[endpoint]owner{}}
+	book := newHostBook()
+	b.defaults = (&partEntry{at: e.Defaults.at, settings: e.Defaults.settings}).says()
 	room := maxHosts
 	for _, entry := range e.Hosts {
 		entry.inherit(e.Defaults)
@@ -44,14 +28,14 @@ func (b *builder) hostList(e *fileEntry) {
 			room -= p.count
 			hostNames = p.expand()
 		}
-		b.hosts(entry, hostNames, &book)
+		b.hosts(entry, hostNames, book)
 	}
 	if len(e.Hosts) == 0 && len(b.list) == 0 {
 		b.add(top, "write hosts: with at least one entry", "the fleet has no hosts")
 	}
 }
 
-// inherit fills in what the entry does not say.
+// inherit fills in what only defaults may say instead of the entry; settle does the rest.
 func (e *hostEntry) inherit(d hostFields) {
 	texts := func(own *text, other text) {
 		if !own.at.given() {
@@ -61,100 +45,147 @@ func (e *hostEntry) inherit(d hostFields) {
 	texts(&e.Service, d.Service)
 	texts(&e.Tier, d.Tier)
 	texts(&e.Site, d.Site)
-	texts(&e.OS, d.OS)
-	texts(&e.Data, d.Data)
-	if !e.Critical.given() {
-		e.Critical = d.Critical
-	}
-	if !e.Agent.given() {
-		e.Agent = d.Agent
-	}
 	if e.Groups == nil {
 		e.Groups = d.Groups
 	}
-	if e.Resources == nil {
-		e.Resources = d.Resources
-	}
-	if !e.Ladder.at.given() {
-		e.Ladder = d.Ladder
-	}
-	if !e.EDR.given() {
-		e.EDR = d.EDR
-	}
+}
+
+// alike is what hosts of one entry have in common that are in the same groups.
+type alike struct {
+	host      recovery.Host
+	ladder    ladder
+	addresses [][]netip.Addr // by rung, then by host
+	power     *control
+	options   table[option]
+}
+
+// entryHosts is one entry while its hosts are made.
+type entryHosts struct {
+	hostEntry
+	count                       int
+	macs                        [][]string // by host
+	uuids                       []string
+	lists                       addressLists
+	alike                       map[string]*alike
+	twice, taken, cards, boards repeated
 }
 
 // hosts adds the hosts of one entry. Without names (they were refused) it only checks the rest.
 func (b *builder) hosts(e hostEntry, hostNames []string, book *hostBook) {
-	h := b.template(e)
-	l := b.entryLadder(e, h.OS)
-	var addresses [][]netip.Addr
-	if len(hostNames) > 0 {
-		addresses = b.rungAddresses(e, l, len(hostNames))
+	x := &entryHosts{hostEntry: e, count: len(hostNames), alike: map[string]*alike{}}
+	x.lists.own = b.addresses(e.Address, x.count, nil, false)
+	x.macs, x.uuids = b.identities(e, x.count)
+	if x.count == 0 {
+		b.alikeOf(x, "")
 	}
-	var twice, taken repeated
 	for n, name := range hostNames {
 		if problem, do := checkName(name); problem != "" {
 			b.add(e.Name.at, do, "a host's name %s", problem)
 			return
 		}
-		lower := strings.ToLower(name)
-		if first, ok := book.names[lower]; ok {
-			twice.note(name, first)
-			continue
+		b.host(x, n, name, book)
+	}
+	b.repeats(x)
+}
+
+// host adds host n of an entry.
+func (b *builder) host(x *entryHosts, n int, name string, book *hostBook) {
+	a := b.alikeOf(x, name)
+	who := owner{name, x.Name.line}
+	if !book.call(who, &x.twice) {
+		return
+	}
+	h := a.host
+	h.Name, h.MACs, h.UUID = name, x.macs[n], x.uuids[n]
+	for _, card := range h.MACs {
+		book.identify(who, card, &x.cards)
+	}
+	book.identify(who, h.UUID, &x.boards)
+	f := x.facts(&h, n)
+	if a.power != nil {
+		h.Power = b.forHost(a.power, a.options, &f)
+	}
+	h.Ladder = make([]recovery.Rung, len(a.ladder))
+	for i := range a.ladder {
+		h.Ladder[i] = b.rungFor(&a.ladder[i], &f)
+		if a.addresses[i] != nil {
+			h.Ladder[i].Address = a.addresses[i][n].String()
+			book.lead(who, &h.Ladder[i], a.addresses[i][n], &x.taken)
 		}
-		book.names[lower] = owner{name, e.Name.line}
-		h.Name = name
-		h.Ladder = slices.Clone(l.rungs)
-		for i := range h.Ladder {
-			if addresses[i] == nil {
-				continue
-			}
-			rung, a := &h.Ladder[i], addresses[i][n]
-			rung.Address = a.String()
-			to := endpoint{strings.Join(rung.Jump, " "), netip.AddrPortFrom(a, uint16(rung.Port))} //nolint:gosec // checked: 1 to 65535
-			if first, ok := book.endpoints[to]; ok && first.name != name {
-				taken.note(to.to.String(), first)
-				continue
-			}
-			book.endpoints[to] = owner{name, e.Name.line}
+	}
+	b.out.Hosts = append(b.out.Hosts, h)
+}
+
+// repeats tells what hosts of the entry share with earlier ones.
+func (b *builder) repeats(x *entryHosts) {
+	address := x.Address.at
+	if !address.given() {
+		address = x.Name.at
+	}
+	if r := x.twice; r.count > 0 {
+		b.add(x.Name.at, "rename or remove one of them", "host %s is already in line %d%s", r.what, r.first.line, r.more())
+	}
+	for _, r := range []struct {
+		where at
+		what  string
+		repeated
+	}{{address, "address", x.taken}, {x.MAC.first(), "mac", x.cards}, {x.UUID.at, "uuid", x.boards}} {
+		if r.count > 0 {
+			b.add(r.where, "give each host its own", "%s %s is already that of host %s in line %d%s", r.what, r.repeated.what, r.first.name, r.first.line, r.more())
 		}
-		b.out.Hosts = append(b.out.Hosts, h)
-	}
-	if twice.count > 0 {
-		b.add(e.Name.at, "rename or remove one of them", "host %s is already in line %d%s", twice.what, twice.first.line, twice.more())
-	}
-	if taken.count > 0 {
-		where := e.Address.at
-		if !where.given() {
-			where = e.Name.at
-		}
-		b.add(where, "give each host its own", "address %s is already that of host %s in line %d%s", taken.what, taken.first.name, taken.first.line, taken.more())
 	}
 }
 
-// repeated gathers what one entry has in common with earlier ones, to tell it once.
-type repeated struct {
-	what  string
-	first owner
-	count int
-}
-
-func (r *repeated) note(what string, first owner) {
-	if r.count == 0 {
-		r.what, r.first = what, first
+// facts are what the file's places stand for on host n of the entry.
+func (x *entryHosts) facts(h *recovery.Host, n int) facts {
+	f := facts{name: h.Name, uuid: h.UUID}
+	switch {
+	case x.lists.own != nil:
+		f.address = x.lists.own[n]
+	case x.Address.at.given():
+		f.address = sample.address
 	}
-	r.count++
-}
-
-func (r *repeated) more() string {
-	if r.count == 1 {
-		return ""
+	switch {
+	case len(h.MACs) > 0:
+		f.mac = h.MACs[0]
+	case len(x.MAC) > 0:
+		f.mac = sample.mac
 	}
-	return fmt.Sprintf(" (and %d more like it)", r.count-1)
+	if h.UUID == "" && x.UUID.at.given() {
+		f.uuid = sample.uuid
+	}
+	return f
 }
 
-// template makes what all hosts of an entry have in common.
-func (b *builder) template(e hostEntry) recovery.Host {
+// alikeOf finds what a host of the entry has in common with those that are in the same groups, or makes it.
+func (b *builder) alikeOf(x *entryHosts, name string) *alike {
+	groups, site := b.parts.applying(name, &x.hostEntry)
+	key := fmt.Sprint(groups)
+	if a, ok := x.alike[key]; ok {
+		return a
+	}
+	label := x.label()
+	if len(b.parts.groups[name]) > 0 { // perhaps not all of the entry
+		label = name
+	}
+	e := x.hostEntry
+	b.settle(&e, label, groups, site)
+	a := &alike{host: b.common(e, label)}
+	a.power = b.powerOf(e, label)
+	a.options = e.Power.Options
+	a.ladder = slices.Clone(b.entryLadder(e, label, a.host.OS))
+	for i := range a.ladder {
+		a.ladder[i].Resources = a.ladder[i].guarded(a.power, a.host.Resources)
+	}
+	if x.count > 0 {
+		a.addresses = b.rungAddresses(e, label, a.ladder, x.count, &x.lists)
+	}
+	x.alike[key] = a
+	return a
+}
+
+// common makes what all hosts of a settled entry have in common, apart from their ladder and power.
+func (b *builder) common(e hostEntry, label string) recovery.Host {
 	h := recovery.Host{
 		Service: e.Service.s, Tier: e.Tier.s, Site: e.Site.s, OS: e.OS.s,
 		Data: recovery.DataClass(e.Data.or(string(recovery.DataPrimary))), Critical: e.Critical.on,
@@ -169,7 +200,7 @@ func (b *builder) template(e hostEntry) recovery.Host {
 		}
 	}
 	if !e.Service.at.given() && !e.Tier.at.given() {
-		b.add(e.at, "give it a service:, or a tier: of its own", "host %s has no tier", e.label())
+		b.add(e.at, "give it a service:, or a tier: of its own", "host %s has no tier", label)
 	}
 	if known(b, b.sites, e.Site, "site", "sites:") && b.sites[e.Site.s] {
 		h.Resources = append(h.Resources, e.Site.s)
@@ -183,7 +214,7 @@ func (b *builder) template(e hostEntry) recovery.Host {
 	family, _, _ := strings.Cut(e.OS.s, "-")
 	switch {
 	case !e.OS.at.given():
-		b.add(e.at, "write os: windows-2019, or put it into defaults", "host %s has no os", e.label())
+		b.add(e.at, "write os: windows-2019, or put it into defaults", "host %s has no os", label)
 	case e.OS.given() && family != "windows" && family != "linux":
 		b.add(e.OS.at, "write windows or linux, with an optional version after a hyphen", "os is %s", quote(e.OS.s))
 	}
@@ -193,8 +224,31 @@ func (b *builder) template(e hostEntry) recovery.Host {
 // label is how messages call the hosts of an entry.
 func (e *hostEntry) label() string { return e.Name.or("without a name") }
 
-// entryLadder finds or makes the entry's ladder.
-func (b *builder) entryLadder(e hostEntry, os string) ladder {
+// powerOf finds what switches the hosts of a settled entry on and off; nil when nothing does.
+func (b *builder) powerOf(e hostEntry, label string) *control {
+	use := e.Power.Use
+	switch {
+	case !use.at.given() && len(e.Power.Options) > 0:
+		b.add(e.Power.at, "add use:, or a power: to its site or to defaults", "power of host %s has options, but says not of which control", label)
+		return nil
+	case use.s == noControl:
+		if len(e.Power.Options) > 0 {
+			b.add(e.Power.at, "remove them", "power of host %s is none, but has options", label)
+		}
+		return nil
+	case !known(b, b.power, use, "power control", "power:"):
+		return nil
+	}
+	c := b.power[use.s]
+	b.options(e.Power.Options, "power of host "+label)
+	for _, row := range c.Secrets {
+		b.apart(e.Power.Options, row.Key.s, c)
+	}
+	return c
+}
+
+// entryLadder finds or makes the ladder of a settled entry, and checks that its hosts can climb it.
+func (b *builder) entryLadder(e hostEntry, label, os string) ladder {
 	var l ladder
 	switch {
 	case e.Ladder.Rungs != nil:
@@ -206,26 +260,29 @@ func (b *builder) entryLadder(e hostEntry, os string) ladder {
 	}
 	windows := strings.HasPrefix(os, "windows")
 	ssh := 0
-	for _, r := range l.rungs {
-		if r.Kind != recovery.RungSSH {
+	for _, r := range l {
+		if r.Kind == recovery.RungHands {
 			continue
 		}
 		ssh++
+		if r.Kind == recovery.RungRescue {
+			b.bootable(e, label, &r)
+		}
 		if os == "" {
 			continue
 		}
 		if windows && r.Environment == recovery.EnvLinux || !windows && r.Environment == recovery.EnvWindowsSafeMode {
-			b.add(e.at, "choose another ladder, or correct the rung's environment", "rung %s leads into %s, but the os of host %s is %s", r.Name, r.Environment, e.label(), os)
+			b.add(e.at, "choose another ladder, or correct the rung's environment", "rung %s leads into %s, but the os of host %s is %s", r.Name, r.Environment, label, os)
 		}
 	}
 	if ssh == 0 && e.Address.given() && !e.Ladder.at.given() {
-		b.add(e.Address.at, "give the host a ladder:, or remove the address", "host %s has an address but no ladder that would use it", e.label())
+		b.add(e.Address.at, "give the host a ladder:, or remove the address", "host %s has an address but no ladder that would use it", label)
 	}
 	for _, row := range e.Addresses {
-		i := slices.IndexFunc(l.rungs, func(r recovery.Rung) bool { return r.Name == row.Key.s && r.Kind == recovery.RungSSH })
+		i := slices.IndexFunc(l, func(r rung) bool { return r.Name == row.Key.s && r.Kind != recovery.RungHands })
 		switch {
 		case i < 0 && ssh > 0:
-			b.add(row.Key.at, "name a rung of its ladder, or remove it", "host %s has no SSH rung named %s", e.label(), quote(row.Key.s))
+			b.add(row.Key.at, "name a rung of its ladder, or remove it", "host %s has no SSH rung named %s", label, quote(row.Key.s))
 		case i >= 0 && !row.Value.at.given():
 			b.add(row.Key.at, "write it, or remove the line", "rung %s has no address", row.Key.s)
 		}
@@ -233,59 +290,13 @@ func (b *builder) entryLadder(e hostEntry, os string) ladder {
 	return l
 }
 
-// rungAddresses finds each SSH rung's addresses for the entry's hosts: those that the entry gives this rung, else the
-// rung's own, else the hosts'. Other rungs, and those whose addresses were refused, have nil.
-func (b *builder) rungAddresses(e hostEntry, l ladder, count int) [][]netip.Addr {
-	own := b.addresses(e.Address, count, nil)
-	out := make([][]netip.Addr, len(l.rungs))
-	for i, r := range l.rungs {
-		if r.Kind != recovery.RungSSH {
-			continue
-		}
-		from := l.addresses[i]
-		for _, row := range e.Addresses {
-			if row.Key.s == r.Name {
-				from = row.Value
-			}
-		}
-		switch {
-		case e.Address.at.given() && own == nil: // refused, and said so
-		case from.given():
-			out[i] = b.addresses(from, count, own)
-		case from.at.given():
-		case e.Address.at.given():
-			out[i] = own
-		default:
-			b.add(e.at, "give the host an address:, or one for this rung in addresses:", "rung %s leads nowhere: host %s has no address", r.Name, e.label())
-		}
+// bootable checks that the hosts can be booted into the rescue system. However it was booted, it asks for its keys by the MAC
+// addresses and the UUID that it finds.
+func (b *builder) bootable(e hostEntry, label string, r *rung) {
+	if !e.Power.at.given() || e.Power.Use.s == noControl {
+		b.add(e.at, "give it power:, or another ladder", "rung %s restarts host %s, but nothing switches it on and off", r.Name, label)
 	}
-	return out
-}
-
-// addresses reads count addresses; nil means that there are none, or that they were refused.
-func (b *builder) addresses(t text, count int, hosts []netip.Addr) []netip.Addr {
-	if !t.given() {
-		return nil
+	if len(e.MAC) == 0 && !e.UUID.at.given() {
+		b.add(e.at, "give it mac: or uuid:", "rung %s boots host %s into the rescue system, which could not tell whose disk it sees", r.Name, label)
 	}
-	if !strings.Contains(t.s, "{") {
-		list, problem, do := parseAddresses(t.s, count)
-		if problem != "" {
-			b.add(t.at, do, "address %s", problem)
-		}
-		return list
-	}
-	if hosts == nil {
-		b.add(t.at, "give the host an address:, or write this one out", "address %s is made of the host's own, which it does not have", quote(t.s))
-		return nil
-	}
-	out := make([]netip.Addr, len(hosts))
-	for i, h := range hosts {
-		a, problem, do := fromOctets(t.s, h)
-		if problem != "" {
-			b.add(t.at, do, "address %s", problem)
-			return nil
-		}
-		out[i] = a
-	}
-	return out
 }

@@ -2,15 +2,23 @@ package fleet
 
 import (
 	"math"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
-// ladder is a way in without the hosts' addresses.
-type ladder struct {
-	rungs     []recovery.Rung
-	addresses []text // by rung, where it has its own
+// ladder is a way in, best rung first.
+type ladder []rung
+
+// rung is one step of a ladder, without what differs from host to host.
+type rung struct {
+	recovery.Rung
+	address        text // where it has its own
+	boot           *control
+	unlock         secretRef
+	attach, detach text
 }
 
 func (b *builder) ladderTable(t table[[]rungEntry]) {
@@ -38,56 +46,108 @@ func (b *builder) ladder(entries []rungEntry) ladder {
 			b.add(e.Name.at, "rename one of them", "there are two rungs named %s in one ladder", e.Name.s)
 		}
 		seen[e.Name.s] = true
-		rung := recovery.Rung{Name: e.Name.s, Kind: e.Kind.or(recovery.RungSSH), Estimate: e.Estimate.d}
-		if rung.Kind == recovery.RungHands {
-			b.handsRung(e, i == len(entries)-1)
-		} else {
-			b.sshRung(e, &rung)
+		l = append(l, b.rung(e))
+		if l[i].Kind == recovery.RungHands && i < len(entries)-1 {
+			b.add(e.at, "move it to the end", "rung %s of kind hands is not the last: nothing comes after a person", e.Name.s)
 		}
-		l.rungs = append(l.rungs, rung)
-		l.addresses = append(l.addresses, e.Address)
 	}
-	if n := len(l.rungs); n == 0 || l.rungs[n-1].Kind != recovery.RungHands {
+	if n := len(l); n == 0 || l[n-1].Kind != recovery.RungHands {
 		if seen[recovery.RungHands] {
 			b.add(entries[0].at, "rename that rung", "the last rung, a person, is called hands, but another rung has that name")
 		}
-		l.rungs = append(l.rungs, recovery.Rung{Name: recovery.RungHands, Kind: recovery.RungHands})
-		l.addresses = append(l.addresses, text{})
+		l = append(l, rung{Rung: recovery.Rung{Name: recovery.RungHands, Kind: recovery.RungHands}})
 	}
 	return l
 }
 
-func (b *builder) handsRung(e rungEntry, last bool) {
-	if !last {
-		b.add(e.at, "move it to the end", "rung %s of kind hands is not the last: nothing comes after a person", e.Name.s)
-	}
-	for _, stray := range []struct {
+// rungKinds are the kinds of rung, and the keys that each can have beside name, kind and estimate.
+var rungKinds = []struct{ kind, keys string }{
+	{recovery.RungSSH, " environment reboots address port user jump host-keys reboot-command root resources "},
+	{recovery.RungRace, " environment address port user jump host-keys reboot-command within resources "},
+	{recovery.RungRescue, " environment reboots address port user jump within boot unlock resources "},
+	{recovery.RungHelper, " environment reboots address port user jump host-keys within attach detach unlock resources "},
+	{recovery.RungHands, " "},
+}
+
+// stray refuses keys that a rung of this kind would not heed.
+func (b *builder) stray(e rungEntry, kind string) {
+	for _, k := range []struct {
 		where at
 		key   string
 	}{
-		{e.Environment.at, "environment"}, {e.Reboots.at, "reboots"}, {e.Address.at, "address"}, {e.Port.at, "port"},
-		{e.User.at, "user"}, {e.RebootCommand.at, "reboot-command"}, {e.Root.at, "root"}, {e.Jump.first(), "jump"}, {e.HostKeys.first(), "host-keys"},
+		{e.Environment.at, "environment"}, {e.Reboots.at, "reboots"}, {e.Address.at, "address"}, {e.Port.at, "port"}, {e.User.at, "user"},
+		{e.RebootCommand.at, "reboot-command"}, {e.Root.at, "root"}, {e.Jump.first(), "jump"}, {e.HostKeys.first(), "host-keys"}, {e.Within.at, "within"},
+		{e.Boot.at, "boot"}, {e.Attach.at, "attach"}, {e.Detach.at, "detach"}, {e.Unlock.at, "unlock"}, {e.Resources.first(), "resources"},
 	} {
-		if stray.where.given() {
-			b.add(stray.where, "remove it, or write kind: ssh", "rung %s of kind hands has %s", e.Name.s, stray.key)
+		if !k.where.given() {
+			continue
+		}
+		fit := ""
+		for _, other := range rungKinds {
+			if has := strings.Contains(other.keys, " "+k.key+" "); has && other.kind == kind {
+				fit = kind
+				break
+			} else if has && fit == "" {
+				fit = other.kind
+			}
+		}
+		if fit != kind {
+			b.add(k.where, "remove it, or write kind: "+fit, "rung %s of kind %s has %s", e.Name.s, kind, k.key)
 		}
 	}
 }
 
-func (b *builder) sshRung(e rungEntry, rung *recovery.Rung) {
-	const port, user = 22, "root"
-	if !e.Environment.at.given() {
-		b.add(e.at, "write environment: linux, rescue-linux or windows-safe-mode", "rung %s does not say which environment it leads into", e.Name.s)
+// rung checks one rung.
+func (b *builder) rung(e rungEntry) rung {
+	r := rung{Rung: recovery.Rung{Name: e.Name.s, Kind: e.Kind.or(recovery.RungSSH), Estimate: e.Estimate.d}}
+	if e.Kind.at.given() && !e.Kind.given() { // refused, and said so
+		return r
 	}
-	rung.Environment, rung.Reboots, rung.RebootCmd, rung.Root = e.Environment.s, e.Reboots.on, e.RebootCommand.s, e.Root.s
-	rung.Port, rung.User = port, e.User.or(user)
+	b.stray(e, r.Kind)
+	if r.Kind == recovery.RungHands {
+		return r
+	}
+	b.environment(e, &r)
+	b.login(e, &r)
+	b.ways(e, &r)
+	return r
+}
+
+// environment says what the rung leads into. Only a plain login may lead into different ones.
+func (b *builder) environment(e rungEntry, r *rung) {
+	r.Reboots = e.Reboots.on
+	switch r.Kind {
+	case recovery.RungSSH:
+		r.Environment = e.Environment.s
+		if !e.Environment.at.given() {
+			b.add(e.at, "write environment: linux, rescue-linux or windows-safe-mode", "rung %s does not say which environment it leads into", e.Name.s)
+		}
+		return
+	case recovery.RungRace:
+		r.Environment = recovery.EnvLinux
+	default:
+		r.Environment, r.Reboots = recovery.EnvRescueLinux, true
+		if e.Reboots.given() && !e.Reboots.on {
+			b.add(e.Reboots.at, "remove it, or choose another kind", "rung %s of kind %s always restarts the host", e.Name.s, r.Kind)
+		}
+	}
+	if e.Environment.given() && e.Environment.s != r.Environment {
+		b.add(e.Environment.at, "write "+r.Environment+", or leave it out", "rung %s of kind %s leads into %s, not %s", e.Name.s, r.Kind, r.Environment, e.Environment.s)
+	}
+}
+
+// login is how a script gets there over SSH.
+func (b *builder) login(e rungEntry, r *rung) {
+	const port, user = 22, "root"
+	r.address, r.RebootCmd, r.Root = e.Address, e.RebootCommand.s, e.Root.s
+	r.Port, r.User = port, e.User.or(user)
 	if e.Port.given() {
 		if e.Port.n < 1 || e.Port.n > math.MaxUint16 {
 			b.add(e.Port.at, "write a port from 1 to 65535", "port is %d", e.Port.n)
 		}
-		rung.Port = e.Port.n
+		r.Port = e.Port.n
 	}
-	if problem := checkUser(rung.User); problem != "" {
+	if problem := checkUser(r.User); problem != "" {
 		b.add(e.User.at, "write one such as root", "user %s", problem)
 	}
 	if e.Root.given() && !strings.HasPrefix(e.Root.s, "/") {
@@ -98,12 +158,12 @@ func (b *builder) sshRung(e rungEntry, rung *recovery.Rung) {
 		e.Jump = e.Jump[:maxJumps]
 	}
 	for _, t := range e.Jump {
-		jump, problem, do := parseJump(t.s, rung.User)
+		jump, problem, do := parseJump(t.s, r.User)
 		if problem != "" {
 			b.add(t.at, do, "jump host %s", problem)
 			continue
 		}
-		rung.Jump = append(rung.Jump, jump)
+		r.Jump = append(r.Jump, jump)
 	}
 	for _, t := range e.HostKeys {
 		line, problem, do := parseHostKey(t.s)
@@ -111,6 +171,71 @@ func (b *builder) sshRung(e rungEntry, rung *recovery.Rung) {
 			b.add(t.at, do, "the host key %s", problem)
 			continue
 		}
-		rung.HostKeys = append(rung.HostKeys, line)
+		r.HostKeys = append(r.HostKeys, line)
 	}
+}
+
+// ways is what must happen before and after the login.
+func (b *builder) ways(e rungEntry, r *rung) {
+	const shortest, longest = time.Second, 24 * time.Hour
+	r.Within, r.unlock, r.attach, r.detach = e.Within.d, e.Unlock, e.Attach, e.Detach
+	if e.Within.given() && (e.Within.d < shortest || e.Within.d > longest) {
+		b.add(e.Within.at, "write a length of time from 1s to 24h", "within of rung %s is %s", e.Name.s, e.Within.d)
+	}
+	for _, name := range b.uses(b.resources, e.Resources, "resource", "resources:") {
+		if name != recovery.ResourceSSH { // every attempt takes a slot of ssh by itself
+			r.Resources = append(r.Resources, name)
+		}
+	}
+	if known(b, b.boot, e.Boot, "boot target", "boot:") {
+		r.boot = b.boot[e.Boot.s]
+	}
+	if r.Kind != recovery.RungHelper {
+		return
+	}
+	for _, c := range []struct {
+		key     string
+		command text
+	}{{"attach", e.Attach}, {"detach", e.Detach}} {
+		if !c.command.at.given() {
+			b.add(e.at, "add "+c.key+": and the command there that does it", "rung %s of kind helper has no %s", e.Name.s, c.key)
+		} else if problem, do := checkPlaces(c.command.s); problem != "" {
+			b.add(c.command.at, do, "%s %s", c.key, problem)
+		}
+	}
+}
+
+// guarded returns the resources that a rung takes on hosts with these: its own, and those of the controls that it restarts the
+// host through.
+func (r *rung) guarded(power *control, host []string) []string {
+	var out []string
+	take := func(name string) {
+		if name != "" && !slices.Contains(host, name) && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	for _, name := range r.Resources {
+		take(name)
+	}
+	if power != nil && restartsByPower(r.Kind) {
+		take(power.slots)
+	}
+	if r.boot != nil {
+		take(r.boot.slots)
+	}
+	return out
+}
+
+// rungFor is the rung of one host, without its address.
+func (b *builder) rungFor(r *rung, f *facts) recovery.Rung {
+	out := r.Rung
+	if r.boot != nil {
+		out.Boot = b.forHost(r.boot, nil, f)
+	}
+	if r.unlock.s != "" {
+		out.Unlock = b.secret(r.unlock, "unlock", f)
+	}
+	out.Attach = b.fill(r.attach.at, r.attach.s, "attach", f)
+	out.Detach = b.fill(r.detach.at, r.detach.s, "detach", f)
+	return out
 }

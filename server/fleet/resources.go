@@ -55,6 +55,32 @@ func (b *builder) groupList(entries []groupEntry) {
 	}
 }
 
+// memberList is the hosts that one item of a group's members means.
+type memberList struct {
+	text
+	hosts []string
+}
+
+// memberNames writes out the groups' members.
+func (b *builder) memberNames(entries []groupEntry) {
+	b.named = make([][]memberList, len(entries))
+	named := 0
+	for i, e := range entries {
+		for _, t := range e.Members {
+			p, problem, do := parsePattern(t.s, maxHosts)
+			if problem != "" {
+				b.add(t.at, do, "member %s", problem)
+				continue
+			}
+			if named += p.count; named > maxMembers {
+				b.add(t.at, "use fewer or smaller groups", "the groups name more than %d members", maxMembers)
+				return
+			}
+			b.named[i] = append(b.named[i], memberList{t, p.expand()})
+		}
+	}
+}
+
 // members puts hosts into the groups that name them, and refuses groups that stay empty.
 func (b *builder) members(entries []groupEntry) {
 	if len(b.out.Hosts) == 0 {
@@ -68,27 +94,17 @@ func (b *builder) members(entries []groupEntry) {
 			size[b.groups[g]]++
 		}
 	}
-	named := 0
 	for i, e := range entries {
-		for _, t := range e.Members {
-			p, problem, do := parsePattern(t.s, maxHosts)
-			if problem != "" {
-				b.add(t.at, do, "member %s", problem)
-				continue
-			}
-			if named += p.count; named > maxMembers {
-				b.add(t.at, "use fewer or smaller groups", "the groups name more than %d members", maxMembers)
-				return
-			}
-			for _, name := range p.expand() {
+		for _, m := range b.named[i] {
+			for _, name := range m.hosts {
 				h, ok := index[name]
 				if !ok {
-					b.add(t.at, "declare it in hosts: or correct the name", "group %s has an unknown member %s", e.Name.s, quote(name))
+					b.add(m.at, "declare it in hosts: or correct the name", "group %s has an unknown member %s", e.Name.s, quote(name))
 					break
 				}
 				host := &b.out.Hosts[h]
 				if len(host.Groups) >= maxList {
-					b.add(t.at, "merge groups", "host %s is in more than %d groups", name, maxList)
+					b.add(m.at, "merge groups", "host %s is in more than %d groups", name, maxList)
 					break
 				}
 				if !slices.Contains(host.Groups, e.Name.s) {

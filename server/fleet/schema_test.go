@@ -47,6 +47,7 @@ func TestSchemaKnowsEveryKey(t *testing.T) {
 	for _, key := range []string{
 		"fleet", "policy", "mass-silence", "tiers", "gate", "max-failed", "services", "needs", "up", "sites", "resources",
 		"groups", "max-at-once", "members", "ladders", "host-keys", "reboot-command", "defaults", "hosts", "service", "addresses", "edr", "version",
+		"power", "boot", "agent", "redfish", "options", "secrets", "at-once", "use", "defaults-for", "site", "group", "mac", "uuid", "within", "attach", "unlock",
 	} {
 		if !bytes.Contains(data, []byte(`"`+key+`": {`)) {
 			t.Errorf("the schema has no %q", key)
@@ -62,6 +63,17 @@ func schema() *jsonschema.Schema {
 	return s
 }
 
+// TestSchemaHasNoEmptyObject: where the generator does not know how a type is written, it describes an object without keys.
+func TestSchemaHasNoEmptyObject(t *testing.T) {
+	data, err := os.ReadFile(schemaFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(data, []byte(`"properties": {}`)) {
+		t.Error("the schema has an object without properties: describe its type in valueSchema")
+	}
+}
+
 // valueSchema describes the types that are written otherwise than Go sees them.
 func valueSchema(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 	switch t {
@@ -69,6 +81,12 @@ func valueSchema(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string"}
 	case reflect.TypeFor[version]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}}}
+	case reflect.TypeFor[option]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}}
+	case reflect.TypeFor[secretRef]():
+		return &jsonschema.Schema{Type: "string", Pattern: `^(file|env):.+$`}
+	case reflect.TypeFor[powerRef]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string"}, inner(r, reflect.TypeFor[powerUse]())}}
 	case reflect.TypeFor[whole]():
 		return &jsonschema.Schema{Type: "integer", Minimum: "0"}
 	case reflect.TypeFor[boolean]():
