@@ -2,7 +2,9 @@ package netboot
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -42,6 +44,10 @@ func (s *Service) route(w http.ResponseWriter, r *http.Request) {
 		if allowed(w, r, http.MethodGet) {
 			s.seedByIdentity(w, r)
 		}
+	case path == "/"+isoFile:
+		if allowed(w, r, http.MethodGet, http.MethodHead) {
+			s.send(w, r, isoFile, "peer", peer(r))
+		}
 	case strings.HasPrefix(path, "/rescue/"):
 		token, what, _ := strings.Cut(strings.TrimPrefix(path, "/rescue/"), "/")
 		s.rescue(w, r, token, what)
@@ -61,7 +67,7 @@ func (s *Service) rescue(w http.ResponseWriter, r *http.Request, token, what str
 	switch what {
 	case kernelFile, initrdFile:
 		if allowed(w, r, http.MethodGet, http.MethodHead) {
-			s.image(w, r, b, what)
+			s.send(w, r, what, "host", b.Host, "attempt", b.Attempt, "incident", b.Incident, "peer", peer(r))
 		}
 	case "seed":
 		if allowed(w, r, http.MethodGet) {
@@ -146,27 +152,30 @@ func (s *Service) giveSeed(w http.ResponseWriter, r *http.Request, b *boot) {
 	_, _ = w.Write(seed) // a machine that is gone is found out by its silence
 }
 
-// image sends a file of the rescue image, or a range of it.
-func (s *Service) image(w http.ResponseWriter, r *http.Request, b *boot, name string) {
+// send sends a file of the rescue image, or a range of it; whose says in the log to whom.
+func (s *Service) send(w http.ResponseWriter, r *http.Request, name string, whose ...any) {
 	file, err := os.Open(filepath.Join(s.cfg.ImageDir, name))
+	if name == isoFile && errors.Is(err, fs.ErrNotExist) {
+		http.NotFound(w, r) // the image was built without one
+		return
+	}
 	if err != nil {
-		s.log.Error("the rescue image cannot be read", "host", b.Host, "attempt", b.Attempt, "error", err)
+		s.sparsely("image "+name, "the rescue image cannot be read", append(whose, "error", err)...)
 		http.Error(w, "the rescue image cannot be read", http.StatusServiceUnavailable)
 		return
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil || !info.Mode().IsRegular() {
-		s.log.Error("the rescue image cannot be read", "host", b.Host, "attempt", b.Attempt, "file", name, "error", err)
+		s.sparsely("image "+name, "the rescue image cannot be read", append(whose, "file", name, "error", err)...)
 		http.Error(w, "the rescue image cannot be read", http.StatusServiceUnavailable)
 		return
 	}
 	begin := time.Now()
 	w.Header().Set("Content-Type", "application/octet-stream")
 	http.ServeContent(newPatient(w, s.cfg.Expires), r, "", info.ModTime(), file)
-	if ok, missed := s.seldom.allow(name + " " + b.Incident + " " + b.Attempt); ok {
-		s.log.Info("a part of the rescue image was sent", "file", name, "host", b.Host, "attempt", b.Attempt, "took", time.Since(begin).Round(time.Millisecond),
-			"peer", peer(r), "not-shown", missed)
+	if ok, missed := s.seldom.allow(fmt.Sprint("sent ", name, whose)); ok {
+		s.log.Info("a part of the rescue image was sent", append(whose, "file", name, "took", time.Since(begin).Round(time.Millisecond), "not-shown", missed)...)
 	}
 }
 

@@ -8,6 +8,7 @@
 //	GET  /rescue/TOKEN/initrd       the same
 //	GET  /rescue/TOKEN/seed         once: a cpio archive, for iPXE a second initrd
 //	POST /rescue/TOKEN/hello        the rescue system is up; the body says what it found
+//	GET  /rescue.iso                the image for virtual media, where there is one; it holds no secret
 //	GET  /seed?mac&uuid             for images that were booted otherwise: asks as host.ipxe does, answers with the seed
 //
 // The seed holds the SSH host key of the rescue system. Key and token are derived from Config.Secret and the attempt, so a restarted
@@ -67,6 +68,7 @@ const DefaultExpires = 30 * time.Minute
 const (
 	kernelFile = "vmlinuz"
 	initrdFile = "initrd"
+	isoFile    = "rescue.iso" // may be missing
 )
 
 // Service answers the machines. All its methods may be called at once.
@@ -115,6 +117,14 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// ISO is the URL of the rescue image for virtual media; empty when it was built without one.
+func (s *Service) ISO() string {
+	if info, err := os.Stat(filepath.Join(s.cfg.ImageDir, isoFile)); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	return s.cfg.URL + "/" + isoFile
 }
 
 // HostKey is the rescue system's SSH host key for one attempt, as a line of an authorized_keys file without a comment.

@@ -87,3 +87,19 @@ func TestTheNamedDriveIsUsed(t *testing.T) {
 	}
 	want(t, b.client("media", "CD9").BootRescue(t.Context(), fakeISO), recovery.Failed, "BMC does not have the virtual media", `no virtual media "CD9", only Floppy1, CD1`)
 }
+
+// Who wants the rescue system from the virtual CD never gets a network boot instead.
+func TestFromMediaWantsAnISO(t *testing.T) {
+	b := startBMC(t, quirks{})
+	c := b.client("from", FromMedia)
+	want(t, c.BootRescue(t.Context(), ""), recovery.Failed, "no ISO", "build the image with --iso")
+	if changes := b.changes(); len(changes) > 0 {
+		t.Errorf("it asked for %v", changes)
+	}
+	good(t, c.BootRescue(t.Context(), fakeISO))
+	target(t, c, Rescue)
+	control := b.control("from", "tape")
+	if _, err := Open(control); err == nil {
+		t.Error("from: tape was taken")
+	}
+}

@@ -21,7 +21,13 @@ import (
 )
 
 // The options of a redfish control; docs/redfish.md explains them.
-var known = []string{"ca", "fingerprint", "insecure", "media", "name", "system", "url", "username"}
+// What the option from says of where the rescue system comes from. Whoever calls BootRescue names the image accordingly.
+const (
+	FromNetwork = "network" // the default: the coordinator's network boot
+	FromMedia   = "media"   // the virtual CD
+)
+
+var known = []string{"ca", "fingerprint", "from", "insecure", "media", "name", "system", "url", "username"}
 
 // maxFile bounds the file of certificates, in bytes.
 const maxFile = 1 << 20
@@ -49,11 +55,15 @@ func open(control recovery.Control) (*Client, error) {
 		password: control.Secrets["password"],
 		system:   control.Options["system"],
 		media:    control.Options["media"],
+		from:     control.Options["from"],
 		timeout:  control.Timeout,
 		pace:     pace{request: 20 * time.Second, poll: time.Second, settle: 5 * time.Second},
 	}
 	if c.timeout <= 0 {
 		c.timeout = recovery.DefaultControlTimeout
+	}
+	if from := control.Options["from"]; from != "" && from != FromNetwork && from != FromMedia {
+		return nil, wrong("the option from is %q, neither %s nor %s", from, FromNetwork, FromMedia)
 	}
 	if c.username == "" || c.password == "" {
 		return nil, wrong("it needs the option username and the secret password")

@@ -32,6 +32,7 @@ type Client struct {
 	password string // "file:PATH" or "env:NAME"
 	system   string // id, or empty when there is only one
 	media    string // id, or empty for the first that takes a CD
+	from     string // FromNetwork, FromMedia, or empty
 	tls      *tls.Config
 	timeout  time.Duration // of one call
 	pace     pace
@@ -94,6 +95,9 @@ func (c *Client) BootTarget(ctx context.Context) (string, error) {
 // booted by UEFI HTTP; anything else, or nothing, means the network, where DHCP names the file. It returns when the BMC shows the
 // override. After an error something may be half set: BootDisk clears it.
 func (c *Client) BootRescue(ctx context.Context, imageURL string) error {
+	if c.from == FromMedia && suffix(imageURL) != ".iso" {
+		return &power.Error{Class: recovery.Failed, Signature: "no ISO", Detail: "The boot target says from: media, and there is no ISO of the rescue system: build the image with --iso."}
+	}
 	return c.visit(ctx, func(ctx context.Context, v *visit) error {
 		v.hide(imageURL)
 		return v.bootRescue(ctx, imageURL)
