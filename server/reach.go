@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
@@ -16,6 +17,9 @@ type ReachConfig struct {
 	Rung   string          // only rungs of this name; empty: all
 	AtOnce int             // ways tried at once, which is what open files allow; 0: no bound
 	Tested func(hosts int) // told of progress: how many hosts are done; may be nil
+
+	RescueImage string // the folder of the rescue image; empty: it was not named
+	BootURL     string // how hosts are to reach the coordinator; empty: it was not named
 }
 
 // Verdicts on a host.
@@ -43,6 +47,7 @@ type RungReach struct {
 	Address     string `json:"address,omitempty"`
 	NotTested   string `json:"not_tested,omitempty"`
 	remedy.Reached
+	Outside *OutsideReach `json:"outside,omitempty"` // of rungs that go in from outside
 }
 
 // Reach tries every rung of the hosts' ladders at once and changes nothing on any host. All that answer nothing cost one
@@ -54,6 +59,7 @@ func Reach(ctx context.Context, cfg ReachConfig) ([]HostReach, error) {
 		return nil, err
 	}
 	defer ssh.Close()
+	outside := newOutside(cfg, ssh)
 	places := make(chan struct{}, cfg.places())
 	found := make([]HostReach, len(cfg.Hosts))
 	var mu sync.Mutex
@@ -75,7 +81,14 @@ func Reach(ctx context.Context, cfg ReachConfig) ([]HostReach, error) {
 						defer func() { <-places }()
 					case <-ctx.Done():
 					}
-					to.Reached = ssh.Reach(ctx, h, rung)
+					switch rung.Kind {
+					case recovery.RungRescue:
+						to.Reached, to.Outside = outside.rescue(ctx, h, rung)
+					case recovery.RungHelper:
+						to.Reached, to.Outside = outside.helper(ctx, h, rung)
+					default:
+						to.Reached = ssh.Reach(ctx, h, rung)
+					}
 				})
 			}
 			rungs.Wait()
@@ -111,7 +124,7 @@ func (cfg ReachConfig) leaveOut(rung recovery.Rung) string {
 		return "a person climbs it"
 	case cfg.Rung != "" && rung.Name != cfg.Rung:
 		return "only rung " + cfg.Rung + " was asked for"
-	case rung.Kind != recovery.RungSSH:
+	case !slices.Contains([]string{recovery.RungSSH, recovery.RungRace, recovery.RungRescue, recovery.RungHelper}, rung.Kind):
 		return fmt.Sprintf("reach knows no rungs of kind %s", rung.Kind)
 	}
 	return ""

@@ -2,6 +2,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,8 +17,10 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/blackstart-recovery/blackstart/server/api"
+	"github.com/blackstart-recovery/blackstart/server/climb"
 	"github.com/blackstart-recovery/blackstart/server/coordinator"
 	"github.com/blackstart-recovery/blackstart/server/journal"
+	"github.com/blackstart-recovery/blackstart/server/netboot"
 	"github.com/blackstart-recovery/blackstart/server/playbook"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 	"github.com/blackstart-recovery/blackstart/server/remedy"
@@ -31,6 +34,7 @@ type Config struct {
 	Fleet     recovery.Fleet
 	Playbooks *playbook.Library
 	SSH       remedy.Config     // its OutputDir and Log are set here
+	Boot      *Boot             // nil: no host gets the rescue system
 	Clock     coordinator.Clock // zero: the machine's own
 	Beat      time.Duration     // how often agents report; 0 means the default
 	Log       hclog.Logger
@@ -64,30 +68,44 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer ssh.Close()
-	c, err := coordinator.New(coordinator.Config{Journal: log, Remedy: &repairs{ssh, cfg.Playbooks, cfg.Clock}, Playbooks: cfg.Playbooks,
-		Fleet: cfg.Fleet, Clock: cfg.Clock, Log: cfg.Log.Named("coordinator")})
+	var c *coordinator.Coordinator
+	outside := climb.Config{SSH: ssh, Switch: openSwitch, Boot: openBoot, Log: cfg.Log.Named("climb")}
+	var boot *netboot.Service
+	if cfg.Boot != nil {
+		if boot, err = newNetboot(cfg, &c); err != nil {
+			return err
+		}
+		outside.Netboot, outside.Image = boot, imageOf(boot)
+	}
+	c, err = coordinator.New(coordinator.Config{Journal: log, Remedy: &repairs{ssh, climb.New(outside), cfg.Playbooks, cfg.Clock}, Playbooks: cfg.Playbooks,
+		Fleet: cfg.Fleet, Clock: cfg.Clock, Log: cfg.Log.Named("coordinator"), Heard: ssh.Poke})
 	if err != nil {
 		return err
 	}
 	edge := api.New(api.Config{Coordinator: c, Playbooks: cfg.Playbooks, TLS: cfg.TLS, Epoch: epoch, Beat: cfg.Beat, Log: cfg.Log.Named("api")})
 	if cfg.Snapshot == "" {
-		return serve(ctx, cfg, c, edge)
+		return serve(ctx, cfg, c, edge, boot)
 	}
 	copying, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var copies sync.WaitGroup
 	copies.Go(func() { keepSnapshots(copying, log, cfg.Snapshot, cfg.Log.Named("snapshot")) })
-	err = serve(ctx, cfg, c, edge)
+	err = serve(ctx, cfg, c, edge, boot)
 	stop()
 	copies.Wait()
 	return err
 }
 
 // serve runs the loop and the listeners until the first of them ends, then stops the others.
-func serve(ctx context.Context, cfg Config, c *coordinator.Coordinator, edge *grpc.Server) error {
+func serve(ctx context.Context, cfg Config, c *coordinator.Coordinator, edge *grpc.Server, boot *netboot.Service) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	ends := make(chan error, 1+len(cfg.Listeners))
+	others := len(cfg.Listeners)
+	ends := make(chan error, 2+others)
 	go func() { ends <- c.Run(ctx) }()
+	if boot != nil {
+		others++
+		go func() { ends <- boot.Serve(ctx, cfg.Boot.Listener) }()
+	}
 	for _, l := range cfg.Listeners {
 		go func() {
 			err := edge.Serve(l)
@@ -104,7 +122,7 @@ func serve(ctx context.Context, cfg Config, c *coordinator.Coordinator, edge *gr
 	stop()
 	<-c.Done()
 	halt(edge)
-	for range len(cfg.Listeners) {
+	for range others {
 		if e := <-ends; err == nil {
 			err = e
 		}
@@ -119,27 +137,38 @@ func halt(edge *grpc.Server) {
 	edge.GracefulStop()
 }
 
-// repairs gives the SSH remedy what a job needs from its playbook.
+// repairs gives the remedies what a job needs from its playbook.
 type repairs struct {
-	ssh   *remedy.SSH
-	books *playbook.Library
-	clock coordinator.Clock
+	ssh     *remedy.SSH
+	climber *climb.Climber
+	books   *playbook.Library
+	clock   coordinator.Clock
 }
 
 // Run implements coordinator.Remedy.
-func (r *repairs) Run(ctx context.Context, job recovery.Job, _ func(recovery.Step, string) error) recovery.Result {
+func (r *repairs) Run(ctx context.Context, job recovery.Job, told func(recovery.Step, string) error) recovery.Result {
+	job.Timeout = max(r.clock.Real(job.Timeout), leastTimeout)
+	job.Rung.Within = max(r.clock.Real(cmp.Or(job.Rung.Within, recovery.DefaultWithin)), leastTimeout)
+	if job.Kind == recovery.JobUnboot {
+		return r.climber.Run(ctx, job, remedy.Scripts{}, told)
+	}
 	book, ok := r.books.ByDigest(job.Playbook)
-	if !ok {
+	switch {
+	case !ok && job.Step != "": // the host is not left where it is
+		return r.climber.Run(ctx, job, remedy.Scripts{}, told)
+	case !ok:
 		return recovery.Result{Class: recovery.Failed, Signature: "playbook missing",
 			Detail: "No playbook with digest " + job.Playbook + " is loaded: start the coordinator with the folder that holds it."}
 	}
-	job.Timeout = max(r.clock.Real(job.Timeout), leastTimeout)
 	scripts := remedy.Scripts{Limit: max(r.clock.Real(book.Facts.Timeout), leastTimeout/2)}
 	if job.Kind == recovery.JobVerify {
 		scripts.Verify = verify(book, job.BootBefore)
 	} else if scripts.Repair, ok = book.Script(job.Rung.Environment); !ok {
 		return recovery.Result{Class: recovery.Failed, Signature: "no script for " + job.Rung.Environment,
 			Detail: "Playbook " + book.Facts.Name + " has no script for " + job.Rung.Environment + "."}
+	}
+	if job.Rung.Kind == recovery.RungRescue || job.Rung.Kind == recovery.RungHelper {
+		return r.climber.Run(ctx, job, scripts, told)
 	}
 	return r.ssh.Run(ctx, job, scripts)
 }

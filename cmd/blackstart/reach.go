@@ -23,6 +23,7 @@ type reachOptions struct {
 	fleetFile, hosts, rung string
 	timeout                time.Duration
 	all, noCoordinator     bool
+	bootURL, rescueImage   string
 	ssh                    remedy.Config
 }
 
@@ -31,6 +32,8 @@ func newReach(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use: "reach --fleet FILE", Short: "Try every way into every host, changing nothing", Args: cobra.NoArgs,
 		Long: `Reach tries every rung of every host's ladder at once, with its jump hosts, as a repair would: connection, SSH banner, host key, login, shell, and what a repair needs there (a place it may write, room, its commands). It says how far each got, and if not all the way, why, in the words that a repair would end with. It changes nothing on hosts; only their logs note the logins.
+
+Of a rescue rung it asks what switches the host and sets its boot target, and looks for all else that such an attempt needs: the rescue image, an identity for the network boot, the secrets; of a helper rung it tries the helper. A race rung is tried as it stands: a host that loops may well be down at that moment.
 
 Whether agents are connected is asked of the coordinator; where none answers, hosts are looked at for the agent's process.
 
@@ -56,6 +59,8 @@ Exit codes: 0 every host has a rung that works; 3 some have none; 1 failed; 2 us
 	f.DurationVar(&r.timeout, "timeout", 10*time.Second, "how long a host may take to accept a connection")
 	f.BoolVar(&r.all, "all", false, "list each host and rung, instead of folding those that are alike")
 	f.BoolVar(&r.noCoordinator, "no-coordinator", false, "do not ask a coordinator for the agents")
+	f.StringVar(&r.bootURL, "boot-url", "", "`http://IP:PORT` that serve is given for the network boot, for rescue rungs")
+	f.StringVar(&r.rescueImage, "rescue-image", "", "the `folder` of the rescue image, for rescue rungs")
 	sshFlags(c, &r.ssh)
 	return c
 }
@@ -69,6 +74,11 @@ func (r *reachOptions) run(c *cobra.Command) error {
 	}
 	if r.timeout < 100*time.Millisecond || r.timeout > longestReach {
 		return usage("--timeout %s: use 100ms to %s", r.timeout, span(longestReach))
+	}
+	if r.bootURL != "" {
+		if err := checkBootURL(r.bootURL); err != nil {
+			return err
+		}
 	}
 	f, err := r.loadFleet(c, r.fleetFile)
 	if err != nil {
@@ -92,7 +102,8 @@ func (r *reachOptions) run(c *cobra.Command) error {
 	go func() { asked <- call(c.Context()) }()
 
 	began := time.Now()
-	cfg := server.ReachConfig{SSH: r.ssh, Hosts: hosts, Rung: r.rung, AtOnce: max(1, openFiles()-filesOfOurs)}
+	cfg := server.ReachConfig{SSH: r.ssh, Hosts: hosts, Rung: r.rung, AtOnce: max(1, openFiles()-filesOfOurs),
+		RescueImage: r.rescueImage, BootURL: r.bootURL}
 	done := r.progress(c, &cfg)
 	found, err := server.Reach(c.Context(), cfg)
 	done()

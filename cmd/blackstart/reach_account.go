@@ -109,6 +109,8 @@ var lackWords = map[string]string{
 	remedy.LackDigest: "without sha256sum, shasum or openssl, so scripts over 64 KiB cannot be checked there",
 	remedy.LackReboot: "without the command that is to restart them",
 	remedy.LackRoom:   "with less than 10 MiB free",
+
+	remedy.LackOwnDisk: "set to boot the rescue system at their next start",
 }
 
 func (a *reachAccount) print(c *cobra.Command, all bool) {

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"net/url"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,6 +26,7 @@ func newServe(o *options) *cobra.Command {
 	var fleetFile, playbooks, snapshot string
 	var listen []string
 	var ssh remedy.Config
+	var boot bootOptions
 	c := &cobra.Command{
 		Use: "serve --fleet FILE", Short: "Run the coordinator", Args: cobra.NoArgs,
 		Long: `Serve runs the coordinator: agents phone home to it, responders steer it with the other commands. It sends nothing before an incident is declared and its plan is approved.
@@ -51,8 +55,14 @@ It logs to standard error, with -o json one object a line.`,
 				return err
 			}
 			cfg := server.Config{Dir: o.path("data"), TLS: tls, Fleet: f, Playbooks: books, SSH: ssh, Snapshot: snapshot, Log: o.logger()}
+			if cfg.Boot, err = boot.open(o); err != nil {
+				return err
+			}
+			if cfg.Boot != nil {
+				defer cfg.Boot.Listener.Close()
+			}
 			for _, addr := range listen {
-				l, err := o.listen(addr)
+				l, err := o.listen("listen", addr, defaultPort)
 				if err != nil {
 					return err
 				}
@@ -65,6 +75,9 @@ It logs to standard error, with -o json one object a line.`,
 				started()
 				for _, l := range cfg.Listeners {
 					cfg.Log.Info("serving", "address", l.Addr().String(), "hosts", len(f.Hosts), "fleet", f.Name)
+				}
+				if cfg.Boot != nil {
+					cfg.Log.Info("serving the rescue system", "address", cfg.Boot.Listener.Addr().String(), "url", cfg.Boot.URL, "image", cfg.Boot.ImageDir)
 				}
 				foresee(cfg)
 			}
@@ -82,15 +95,67 @@ It logs to standard error, with -o json one object a line.`,
 	fl.StringVar(&snapshot, "snapshot", "", "a `file`, best on another disk, that gets a copy of the journal every minute; put it in the place of a damaged data/journal.db to go on")
 	fl.StringVar(&playbooks, "playbooks", "", "a `folder` of playbooks beside the built-in ones; same names replace them")
 	fl.StringSliceVar(&listen, "listen", []string{"127.0.0.1:" + defaultPort}, "`IP:port` to listen on; may be repeated")
+	fl.StringVar(&boot.listen, "boot-listen", "", "`IP:port` on which hosts that start from the network get the rescue system, over plain HTTP; needs --rescue-image")
+	fl.StringVar(&boot.url, "boot-url", "", "`http://IP:PORT` by which hosts reach --boot-listen; default its own address")
+	fl.StringVar(&boot.image, "rescue-image", "", "the `folder` of the rescue image, as rescue build writes it")
 	sshFlags(c, &ssh)
 	return c
 }
 
-// listen takes an address. When somebody has it, that may be a coordinator on the same data: then that is what is told.
-func (o *options) listen(addr string) (net.Listener, error) {
+// bootOptions are the flags of the boot service.
+type bootOptions struct{ listen, url, image string }
+
+// open checks the flags and takes the address. Without flags there is no service.
+func (b bootOptions) open(o *options) (*server.Boot, error) {
+	if b == (bootOptions{}) {
+		return nil, nil //nolint:nilnil // nothing was asked for
+	}
+	switch {
+	case b.listen == "":
+		return nil, usage("--boot-url and --rescue-image are for the boot service: name its address with --boot-listen too")
+	case b.image == "":
+		return nil, usage("--boot-listen needs a rescue image: build it with `blackstart rescue build`, and name its folder with --rescue-image")
+	}
+	if err := server.CheckRescueImage(b.image); err != nil {
+		return nil, usage("--rescue-image: %w", err)
+	}
+	at, err := netip.ParseAddrPort(b.listen)
+	if b.url == "" && err == nil && !at.Addr().IsUnspecified() && at.Port() != 0 {
+		b.url = "http://" + at.String()
+	}
+	if b.url == "" {
+		return nil, usage("--boot-listen %s: say with --boot-url by which IP address hosts reach it, as in http://10.0.0.5:%s", b.listen, bootPort)
+	}
+	if err := checkBootURL(b.url); err != nil {
+		return nil, err
+	}
+	l, err := o.listen("boot-listen", b.listen, bootPort)
+	if err != nil {
+		return nil, err
+	}
+	return &server.Boot{Listener: l, URL: b.url, ImageDir: b.image}, nil
+}
+
+// bootPort is the port that examples name for the boot service.
+const bootPort = "7480"
+
+// checkBootURL wants an IP address: a host that starts has no DNS.
+func checkBootURL(text string) error {
+	u, err := url.Parse(text)
+	if err == nil && u.Scheme == "http" && u.User == nil && u.RawQuery == "" && u.Fragment == "" && strings.Trim(u.Path, "/") == "" {
+		if ip, err := netip.ParseAddr(u.Hostname()); err == nil && !ip.IsUnspecified() {
+			return nil
+		}
+	}
+	return usage("--boot-url %s: give an IP address that hosts can reach and a port, as in http://10.0.0.5:%s", recovery.Clean(text, 100), bootPort)
+}
+
+// listen takes the address that a flag names. When somebody has it, that may be a coordinator on the same data: then that is what is
+// told.
+func (o *options) listen(flag, addr, port string) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil || host != "" && net.ParseIP(host) == nil {
-		return nil, usage("--listen %s: give an IP address and a port, as in 10.0.0.5:%s", addr, defaultPort)
+		return nil, usage("--%s %s: give an IP address and a port, as in 10.0.0.5:%s", flag, addr, port)
 	}
 	l, err := net.Listen("tcp", addr)
 	if err == nil {
@@ -105,7 +170,7 @@ func (o *options) listen(addr string) (net.Listener, error) {
 	}
 	var reason syscall.Errno
 	if errors.As(err, &reason) {
-		return nil, fmt.Errorf("cannot listen on %s: %w: stop what uses it, or name another address with --listen", addr, reason)
+		return nil, fmt.Errorf("cannot listen on %s: %w: stop what uses it, or name another address with --%s", addr, reason, flag)
 	}
 	return nil, fmt.Errorf("cannot listen: %w", err)
 }
@@ -126,12 +191,17 @@ func foresee(cfg server.Config) {
 	if !reachable {
 		cfg.Log.Warn("only this machine can reach the coordinator: for agents elsewhere, listen on an address of the network with --listen")
 	}
+	if n := server.RescueRungs(cfg.Fleet); n > 0 && cfg.Boot == nil {
+		cfg.Log.Warn("hosts have a rescue rung but no rescue system is served, so their attempts on it will fail: give --boot-listen, --boot-url and --rescue-image", "hosts", n)
+	}
 	if len(cfg.SSH.KnownHosts) > 0 {
 		return
 	}
 	unknown := 0
 	for _, h := range cfg.Fleet.Hosts {
-		if slices.ContainsFunc(h.Ladder, func(r recovery.Rung) bool { return r.Kind == recovery.RungSSH && len(r.HostKeys) == 0 }) {
+		if slices.ContainsFunc(h.Ladder, func(r recovery.Rung) bool {
+			return (r.Kind == recovery.RungSSH || r.Kind == recovery.RungRace || r.Kind == recovery.RungHelper) && len(r.HostKeys) == 0
+		}) {
 			unknown++
 		}
 	}

@@ -401,7 +401,7 @@ func TestGreetingIsBounded(t *testing.T) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		g := newGreeting(near)
-		e := r.identify(t.Context(), g)
+		e := r.identify(t.Context(), g, r.cfg.Timeouts.Handshake)
 		runtime.ReadMemStats(&after)
 		if e == nil || e.signature != "not an SSH server" || len(g.words.bytes()) > 4<<10 {
 			t.Fatalf("%+v, %d bytes kept", e, len(g.words.bytes()))

@@ -22,6 +22,7 @@ type Config struct {
 
 	Handshakes int // SSH handshakes in flight over all hosts; default 16
 	Sessions   int // jobs in flight over all hosts; default 256
+	Racers     int // races in flight over all hosts, besides Sessions; default 64
 
 	// Dial opens a TCP connection; default net.Dialer. A drill maps addresses here.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -68,10 +69,21 @@ func (c Config) withDefaults() Config {
 	c.User = cmp.Or(c.User, "root")
 	c.Handshakes = cmp.Or(c.Handshakes, 16)
 	c.Sessions = cmp.Or(c.Sessions, 256)
+	c.Racers = cmp.Or(c.Racers, 64)
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext
 	}
 	c.Timeouts = c.Timeouts.withDefaults()
+	return c
+}
+
+// racing is the same for races: a host is up for seconds, so what takes long there is dead, and is asked anew.
+func (c Config) racing() Config {
+	c.Sessions = c.Racers
+	t := &c.Timeouts
+	t.Handshake = min(t.Handshake, 5*time.Second)
+	t.Auth, t.Shell = min(t.Auth, 10*time.Second), min(t.Shell, 10*time.Second)
+	t.Retry, t.Keepalive = min(t.Retry, racePace), min(t.Keepalive, 2*time.Second)
 	return c
 }
 

@@ -32,6 +32,7 @@ type target struct {
 	via      []hop      // outermost first
 	passed   func(Step) // told of each step of the way in; may be nil
 	begins   bool       // a script is to be started: the turn for the handshake is kept up to that, or for a moment
+	hunt     *hunt      // the host is not up yet, or not for long; nil: it is dialled once
 }
 
 func (t target) pass(s Step) {
@@ -73,23 +74,16 @@ func (r *SSH) connect(ctx context.Context, c *clock, t target) (*link, *end) {
 const accountRefused = "account refused"
 
 func (r *SSH) connectOnce(ctx context.Context, c *clock, t target) (*link, *end) {
-	conn, there, e := r.reach(ctx, c, t)
+	g, there, e := r.arrive(ctx, c, t)
 	if e != nil {
 		return nil, e
 	}
-	t.pass(StepTCP)
-	g := newGreeting(conn)
-	if e := r.identify(ctx, g); e != nil {
-		_ = g.Close()
-		return nil, e
-	}
-	t.pass(StepBanner)
 	// Only now turns are taken: a silent host must not hold back those that answer.
 	turn := &turn{}
 	for _, handshakes := range append(there, r.handshakes) {
 		if err := turn.take(ctx, c, handshakes); err != nil {
 			turn.give()
-			_ = conn.Close()
+			_ = g.Close()
 			return nil, stopped(err)
 		}
 	}
@@ -110,6 +104,25 @@ func (r *SSH) connectOnce(ctx context.Context, c *clock, t target) (*link, *end)
 // beginning is how long a host may take from its login to its script's start and still hold its turn. To begin is what costs a
 // host, and what shares its jump host and hypervisor, most; so it is not only the handshakes that are held to a few at once.
 const beginning = time.Second
+
+// arrive comes as far as the host's identification, by one dial or by a hunt. there is what bounds the handshakes on that way.
+func (r *SSH) arrive(ctx context.Context, c *clock, t target) (_ *greeting, there []turns, _ *end) {
+	if t.hunt != nil {
+		return r.hunted(ctx, t)
+	}
+	conn, there, e := r.reach(ctx, c, t)
+	if e != nil {
+		return nil, nil, e
+	}
+	t.pass(StepTCP)
+	g := newGreeting(conn)
+	if e := r.identify(ctx, g, r.cfg.Timeouts.Handshake); e != nil {
+		_ = g.Close()
+		return nil, nil, e
+	}
+	t.pass(StepBanner)
+	return g, there, nil
+}
 
 // reach opens the TCP connection, directly or through the jump hosts. there is what bounds the handshakes on that way.
 func (r *SSH) reach(ctx context.Context, c *clock, t target) (_ net.Conn, there []turns, _ *end) {

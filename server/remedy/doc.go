@@ -27,6 +27,18 @@
 // BLACKSTART_ATTEMPT, BLACKSTART_KEEP and LC_ALL=C in its environment and nothing else. At its limit its process group gets
 // TERM and two seconds later KILL.
 //
+// # Races
+//
+// On a rung of kind race the host is up for seconds now and then. Until the script has been started, and again when the connection is
+// lost after that, fresh dials follow each other every quarter of a second (hunt.go), and Poke has the next one made at once. A login
+// that is refused as by a host that is half up, and whatever else such a host may answer, counts as not yet for half a minute; another
+// host key or a key that is not accepted ends the race. At the end of the window the class is unreachable, with the signature
+// "never up for a login", or what kept us from starting when the host was up. Races have turns and deadlines of their own.
+//
+// # Commands
+//
+// Exec runs one command beside an attempt, and Await waits for a machine that is starting; server/climb makes hosts ready with them.
+//
 // # Classes
 //
 //	what happened                                              class              signature

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -55,9 +56,9 @@ func (g *greeting) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// identify waits for the host's identification. What comes before it is legal (RFC 4253, 4.2), and skipped.
-func (r *SSH) identify(ctx context.Context, g *greeting) *end {
-	_, err := within(ctx, r.cfg.Timeouts.Handshake, func() { _ = g.Close() }, func() (struct{}, error) { return struct{}{}, g.skip() })
+// identify waits so long for the host's identification. What comes before it is legal (RFC 4253, 4.2), and skipped.
+func (r *SSH) identify(ctx context.Context, g *greeting, patience time.Duration) *end {
+	_, err := within(ctx, patience, func() { _ = g.Close() }, func() (struct{}, error) { return struct{}{}, g.skip() })
 	words := g.words.last()
 	switch {
 	case err == nil && bytes.HasPrefix(g.ident, []byte("SSH-1.")) && !bytes.HasPrefix(g.ident, []byte("SSH-1.99-")):

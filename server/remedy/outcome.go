@@ -109,6 +109,15 @@ var (
 	digits  = regexp.MustCompile(`\d+`)
 )
 
+// Neutral makes what a command of a job said last part of a signature: what differs between hosts goes, and what tools word alike gets
+// one name.
+func Neutral(job recovery.Job, last string) string {
+	if known := knownCause(last); known != "" {
+		return known
+	}
+	return neutral(job, last)
+}
+
 // neutral takes out of a text what differs between hosts, so that like failures read alike.
 func neutral(job recovery.Job, text string) string {
 	text = oneLine(text, 400)

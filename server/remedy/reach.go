@@ -15,12 +15,13 @@ import (
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
-// Step is how far a way in leads. Each includes those before it.
+// Step is how far a way in leads. Each includes those before it that its kind of rung has.
 type Step string
 
 // The steps, in their order.
 const (
 	StepNone    Step = "none"     // not even to the jump host, or no connection
+	StepPower   Step = "power"    // what switches the host on and off lets us in; of rungs that go in from outside
 	StepJump    Step = "jump"     // the jump host lets us in
 	StepTCP     Step = "tcp"      // the connection is accepted
 	StepBanner  Step = "banner"   // an SSH server speaks
@@ -30,7 +31,7 @@ const (
 	StepNeeds   Step = "needs"    // it has all that a repair needs
 )
 
-var steps = []Step{StepNone, StepJump, StepTCP, StepBanner, StepHostKey, StepLogin, StepShell, StepNeeds}
+var steps = []Step{StepNone, StepPower, StepJump, StepTCP, StepBanner, StepHostKey, StepLogin, StepShell, StepNeeds}
 
 // After reports whether s is further on the way than another step.
 func (s Step) After(other Step) bool { return slices.Index(steps, s) > slices.Index(steps, other) }
@@ -48,6 +49,8 @@ const (
 	LackDigest = "sha256" // a script that is too large to travel with the runner cannot be checked
 	LackReboot = "reboot" // the command that would restart the host is not there
 	LackRoom   = "room"   // less than 10 MiB is free
+
+	LackOwnDisk = "own-disk" // its boot target is the rescue system at this moment
 )
 
 const littleRoom = 10 << 10 // in KiB
@@ -188,7 +191,7 @@ func (w *way) try(host recovery.Host, rung recovery.Rung) (Reached, *end) {
 func (w *way) climb(host recovery.Host, rung recovery.Rung) (Reached, *end) {
 	nothing := Reached{Agent: AgentUnknown}
 	environment := rung.Environment
-	if rung.Kind == recovery.RungSSH {
+	if rung.Kind == recovery.RungSSH || rung.Kind == recovery.RungRace {
 		rung.Environment = recovery.EnvLinux // the way in is tried whatever it leads to
 	}
 	t, e := w.r.target(recovery.Job{Host: host, Rung: rung})

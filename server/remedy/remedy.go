@@ -25,6 +25,8 @@ type SSH struct {
 	handshakes turns
 	sessions   turns
 	reaches    turns
+	racer      *SSH // what races go with: turns and deadlines of their own; nil in itself
+	races      races
 
 	ctx  context.Context // of what is shared between jobs
 	stop context.CancelFunc
@@ -72,18 +74,24 @@ func New(cfg Config) (*SSH, error) {
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	return &SSH{
-		cfg: cfg, identity: id, trust: known,
-		handshakes: make(turns, cfg.Handshakes), sessions: make(turns, cfg.Sessions), reaches: make(turns, reachAtOnce),
-		ctx: ctx, stop: stop,
-		flights: map[string]*flight{}, jumps: map[string]*jump{},
-	}, nil
+	made := func(cfg Config) *SSH {
+		return &SSH{
+			cfg: cfg, identity: id, trust: known,
+			handshakes: make(turns, cfg.Handshakes), sessions: make(turns, cfg.Sessions), reaches: make(turns, reachAtOnce),
+			ctx: ctx, stop: stop,
+			flights: map[string]*flight{}, jumps: map[string]*jump{},
+		}
+	}
+	r := made(cfg)
+	r.racer = made(cfg.racing())
+	return r, nil
 }
 
 // Close closes the connections to jump hosts. Running jobs should have been ended by their contexts before.
 func (r *SSH) Close() {
 	r.stop()
 	r.work.Wait()
+	r.racer.work.Wait()
 }
 
 // Run does the job and returns how it ended; see the package comment for the classes. It is idempotent per incident and job
@@ -98,7 +106,7 @@ func (r *SSH) Run(ctx context.Context, job recovery.Job, scripts Scripts) recove
 			f = &flight{done: make(chan struct{})}
 			r.flights[key] = f
 			r.mu.Unlock()
-			f.result = r.run(ctx, job, scripts)
+			f.result = r.with(job).run(ctx, job, scripts)
 			r.mu.Lock()
 			delete(r.flights, key)
 			r.mu.Unlock()
@@ -120,6 +128,14 @@ func (r *SSH) Run(ctx context.Context, job recovery.Job, scripts Scripts) recove
 			}
 		}
 	}
+}
+
+// with is what a job goes with.
+func (r *SSH) with(job recovery.Job) *SSH {
+	if job.Rung.Kind == recovery.RungRace {
+		return r.racer
+	}
+	return r
 }
 
 func (r *SSH) run(ctx context.Context, job recovery.Job, scripts Scripts) recovery.Result {
@@ -168,7 +184,7 @@ func (r *SSH) target(job recovery.Job) (target, *end) {
 		return target{}, &end{recovery.Failed, signature, detail}
 	}
 	switch {
-	case rung.Kind != recovery.RungSSH:
+	case rung.Kind != recovery.RungSSH && rung.Kind != recovery.RungRace:
 		return none("environment not supported", "The rung is not climbed over SSH; give the host to a person or name an ssh rung.")
 	case rung.Environment != recovery.EnvLinux && rung.Environment != recovery.EnvRescueLinux:
 		return none("environment not supported", fmt.Sprintf("A script for the environment %q cannot be run by this version; use a rescue-linux rung or hands.", rung.Environment))

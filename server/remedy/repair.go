@@ -37,6 +37,7 @@ type attempt struct {
 	target  target
 	scripts Scripts
 	clock   *clock
+	race    *race // nil: the host is up, or the attempt waits for nothing
 
 	embed   bool // bring the script along with the runner, for it is small or SFTP does not work
 	sent    bool // go was said: from here on the script may run
@@ -54,12 +55,20 @@ func (a *attempt) run(ctx context.Context) recovery.Result {
 		return e.result()
 	}
 	a.embed = len(a.scripts.Repair) <= mostInline
+	if a.job.Rung.Kind == recovery.RungRace {
+		a.race = a.r.enter(a.job)
+		defer a.race.leave()
+	}
 	for pause := a.r.cfg.Timeouts.Retry; ; pause = min(2*pause, 16*a.r.cfg.Timeouts.Retry) {
 		err := a.once(ctx)
 		var e *end
 		switch {
 		case err == nil:
 			return *a.result
+		case errors.As(err, &e) && a.race != nil && !a.sent:
+			if e = a.race.verdict(ctx, e); e != nil {
+				return a.ended(e)
+			}
 		case errors.As(err, &e):
 			return a.ended(e)
 		case errors.Is(err, errAnew):
@@ -70,11 +79,17 @@ func (a *attempt) run(ctx context.Context) recovery.Result {
 		case a.asked: // the answer is lost: the host goes down, or it never heard the question, which does nothing twice
 			a.again++
 		}
+		if a.race != nil {
+			pause = a.race.pause()
+		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
+			if !a.sent { // only a race waits before its start
+				return a.ended(a.race.verdict(ctx, stopped(context.Cause(ctx))))
+			}
 			return a.ended(a.leftBehind(ctx))
 		}
 	}
@@ -120,7 +135,7 @@ func (a *attempt) leftBehind(ctx context.Context) *end {
 // once makes one connection and talks to its end. errDropped and errAnew ask for another one.
 func (a *attempt) once(ctx context.Context) error {
 	t := a.target
-	t.begins = !a.sent
+	t.begins, t.hunt = !a.sent, a.race.hunt(a.sent)
 	l, e := a.r.connect(ctx, a.clock, t)
 	if e != nil {
 		return a.noConnection(ctx, e)
@@ -136,7 +151,8 @@ func (a *attempt) noConnection(ctx context.Context, e *end) error {
 		return e
 	case ctx.Err() != nil:
 		return a.leftBehind(ctx)
-	case e.class == recovery.Unreachable, e.class == recovery.Failed: // a half-booted host may answer with anything
+	case e.class == recovery.Unreachable, e.class == recovery.Failed, // a half-booted host may answer with anything
+		a.race != nil && e.signature == accountRefused:
 		a.lastEnd = e
 		return errDropped
 	default: // a person must look; the script may be running there

@@ -45,6 +45,7 @@ type machine struct {
 	deadAuth    chan struct{}
 	raw         func(net.Conn) // instead of SSH
 	preAuth     func(ssh.ServerPreAuthConn)
+	refuses     func() bool // drops a login that is good, as an account rule does
 
 	mu          sync.Mutex
 	conns       map[net.Conn]bool
@@ -167,6 +168,9 @@ func (m *machine) serve(conn net.Conn) {
 	config.AuthLogCallback = func(_ ssh.ConnMetadata, _ string, err error) {
 		if err == nil {
 			counted.ended() // before the client knows
+			if m.refuses != nil && m.refuses() {
+				_ = conn.Close()
+			}
 		}
 	}
 	config.PreAuthConnCallback = m.preAuth
