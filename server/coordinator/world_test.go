@@ -365,7 +365,7 @@ type fakeRemedy struct {
 	world *world
 	fail  func(job recovery.Job) *recovery.Result // a result without a script; nil: none
 
-	climb    func(ctx context.Context, job recovery.Job, told func(recovery.Step, string) error) recovery.Result // in place of all else; nil: none
+	climb func(ctx context.Context, job recovery.Job, told func(recovery.Step, string) error) recovery.Result // in place of all else; nil: none
 
 	mu       sync.Mutex
 	meant    map[jobKey]string // what each id was asked to do
