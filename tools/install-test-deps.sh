@@ -1,19 +1,22 @@
 #!/bin/sh
 # Installs what the tests with real components need on a Debian machine: an SSH server and client with SFTP,
-# dropbear, iproute2, python3, procps, busybox, dash, csh, Ansible, and a C compiler for the race detector. Safe to run again: says nothing when all is there.
-# It never starts or enables an SSH server of the system's own; the tests start theirs, on loopback.
+# dropbear, iproute2, python3, procps, busybox, dash, csh, Ansible, a C compiler for the race detector; and for machines that
+# really crash: qemu with its firmware, GRUB, IPMI and fence agents, and what a rescue image is made of and opens disks with.
+# Safe to run again: says nothing when all is there. It never starts or enables an SSH server of the system's own; the tests
+# start theirs, on loopback.
 #
 # Without CI=true a missing tool is only said, and the tests that need it name what they left out.
 set -eu
 
 packages=''
-need() { # need PACKAGE COMMAND...: note the package unless one of the commands exists
+need() { # need PACKAGE COMMAND|/FILE...: note the package unless one of the commands or files exists
 	package=$1
 	shift
 	for tool in "$@"; do
-		if command -v "$tool" >/dev/null 2>&1 || [ -x "$tool" ]; then
-			return
-		fi
+		case $tool in
+		/*) if [ -e "$tool" ]; then return; fi ;;
+		*) if command -v "$tool" >/dev/null 2>&1; then return; fi ;;
+		esac
 	done
 	packages="$packages $package"
 }
@@ -33,7 +36,7 @@ need openssh-sftp-server /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-
 need iproute2 ip /usr/sbin/ip /sbin/ip
 need python3 python3
 need procps pgrep
-need busybox busybox
+need busybox-static /usr/share/doc/busybox-static
 need dash dash
 need csh csh
 need dropbear-bin dropbear /usr/sbin/dropbear
@@ -41,6 +44,26 @@ need util-linux unshare
 need mount mount
 need gcc cc gcc
 need ansible-core ansible-inventory
+need qemu-system-x86 qemu-system-x86_64
+need seabios /usr/share/seabios/bios-256k.bin
+need ipxe-qemu /usr/lib/ipxe/qemu/pxe-virtio.rom
+need grub-common grub-mkimage
+need grub-pc-bin /usr/lib/grub/i386-pc/boot.img
+need openipmi ipmi_sim
+need ipmitool ipmitool
+need fence-agents fence_ipmilan /usr/sbin/fence_ipmilan
+need redfishtool redfishtool
+need e2fsprogs mke2fs /usr/sbin/mke2fs /sbin/mke2fs
+need ntfs-3g ntfs-3g
+need cpio cpio
+need dislocker dislocker-file
+need lvm2 lvm /usr/sbin/lvm /sbin/lvm
+need cryptsetup-bin cryptsetup /usr/sbin/cryptsetup /sbin/cryptsetup
+need xorriso xorriso
+need isolinux /usr/lib/ISOLINUX/isolinux.bin
+need syslinux-common /usr/lib/syslinux/modules/bios/ldlinux.c32
+need python3-sushy /usr/lib/python3/dist-packages/sushy
+need xz-utils xz
 for extra in "$@"; do # PACKAGE:COMMAND, as install-bench-deps.sh adds them
 	need "${extra%%:*}" "${extra#*:}"
 done

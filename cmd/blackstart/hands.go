@@ -30,7 +30,7 @@ func newHandsCard(o *options) *cobra.Command {
 	var incident string
 	c := &cobra.Command{
 		Use: "card [HOST...]", Short: "Write the work card of each host named, or of all on the hands board, for the person at the console",
-		Long: `Card writes a work card for each host: where it stands, what was tried and why that failed, whether it may be restarted, what to beware of, and what the playbook tells a person to do. Each card begins a new page when printed.`,
+		Long:    `Card writes a work card for each host: where it stands, what was tried and why that failed, whether it may be restarted, what to beware of, and what the playbook tells a person to do. Each card begins a new page when printed.`,
 		Example: "  blackstart host hands card brt-app03\n  blackstart host hands card > cards.txt",
 		RunE: func(c *cobra.Command, args []string) error {
 			r := &pb.WorkCardsRequest{Incident: incident, Hosts: args}

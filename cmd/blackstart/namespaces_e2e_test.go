@@ -23,7 +23,7 @@ import (
 // field, and while scripts run the coordinator is killed. What the report says at the end is held against the disks.
 func TestNamespaces(t *testing.T) {
 	if os.Getenv(worldDir) == "" {
-		runInWorld(t)
+		runInWorld(t, worldLimit)
 		return
 	}
 	e := newSites(t)

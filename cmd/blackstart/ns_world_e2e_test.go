@@ -24,11 +24,11 @@ import (
 // worldDir is the variable that tells the test it is inside, and where its files are.
 const worldDir = "BLACKSTART_TEST_WORLD"
 
-// worldLimit bounds the test inside.
+// worldLimit bounds a test of three sites inside.
 const worldLimit = 5 * time.Minute
 
-// runInWorld builds the binaries and runs the test once more inside a world of its own.
-func runInWorld(t *testing.T) {
+// runInWorld builds the binaries and runs the test once more inside a world of its own, for no longer than the limit.
+func runInWorld(t *testing.T, limit time.Duration) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Fatal("this test makes namespaces and mounts: run it as root")
@@ -50,7 +50,7 @@ func runInWorld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+(worldLimit+30*time.Second).String())
+	c := exec.Command(self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+(limit+30*time.Second).String())
 	c.Env = append(os.Environ(), worldDir+"="+dir)
 	c.SysProcAttr = &unix.SysProcAttr{
 		Cloneflags:   unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
