@@ -36,7 +36,7 @@ need openssh-sftp-server /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-
 need iproute2 ip /usr/sbin/ip /sbin/ip
 need python3 python3
 need procps pgrep
-need busybox-static /usr/share/doc/busybox-static
+need busybox busybox
 need dash dash
 need csh csh
 need dropbear-bin dropbear /usr/sbin/dropbear

@@ -360,13 +360,10 @@ func copyFile(t *testing.T, from, to string) {
 	writeFile(t, to, string(data), info.Mode().Perm())
 }
 
+// staticBusybox is Debian's busybox-static, unpacked; the machine's own may be another one.
 func staticBusybox(t *testing.T) string {
 	t.Helper()
-	busybox := which(t, "busybox")
-	if out, _ := exec.Command("ldd", busybox).CombinedOutput(); !bytes.Contains(out, []byte("not a dynamic")) {
-		t.Fatalf("%s is not static: install busybox-static", busybox)
-	}
-	return busybox
+	return glob(t, filepath.Join(os.Getenv(machinesDir), "busybox"), "*bin/busybox")
 }
 
 func which(t *testing.T, program string) string {

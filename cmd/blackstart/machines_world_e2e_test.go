@@ -267,7 +267,7 @@ func fetchMachineParts(t *testing.T) string {
 		t.Fatal("this test mounts disks and makes namespaces: run it as root")
 	}
 	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
-	for _, tool := range []string{"qemu-system-x86_64", "ipmi_sim", "fence_ipmilan", "ipmitool", "grub-mkimage", "mke2fs", "mkntfs", "ntfs-3g", "busybox", "cpio", "dpkg-deb", "apt-get", "/usr/lib/grub/i386-pc/boot.img"} {
+	for _, tool := range []string{"qemu-system-x86_64", "ipmi_sim", "fence_ipmilan", "ipmitool", "grub-mkimage", "mke2fs", "mkntfs", "ntfs-3g", "cpio", "dpkg-deb", "apt-get", "/usr/lib/grub/i386-pc/boot.img"} {
 		if _, err := os.Stat(tool); err == nil {
 			continue
 		}
@@ -276,7 +276,9 @@ func fetchMachineParts(t *testing.T) string {
 		}
 	}
 	dir := t.TempDir()
-	command(t, "dpkg-deb", "-x", kernelPackage(t), filepath.Join(dir, "kernel"))
+	aptKnows(t)
+	command(t, "dpkg-deb", "-x", fetchedPackage(t, cloudKernel()), filepath.Join(dir, "kernel"))
+	command(t, "dpkg-deb", "-x", fetchedPackage(t, "busybox-static"), filepath.Join(dir, "busybox"))
 	command(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "responder", "-f", filepath.Join(dir, "id_ed25519"))
 	t.Setenv(machinesDir, dir)
 	t.Setenv("CGO_ENABLED", "0") // what is built now runs on machines that have no C library of ours
@@ -290,8 +292,22 @@ func buildRescue(t *testing.T, dir string) {
 		"--ssh-key", filepath.Join(dir, "id_ed25519.pub"), "--kernel", "linux-image-cloud-amd64")
 }
 
-// kernelPackage is the file of Debian's newest cloud kernel, fetched once.
-func kernelPackage(t *testing.T) string {
+// aptKnows fetches apt's lists where there are none.
+func aptKnows(t *testing.T) {
+	t.Helper()
+	if cloudKernel() != "" {
+		return
+	}
+	if out, err := exec.Command("apt-get", "update", "-q").CombinedOutput(); err != nil {
+		t.Logf("apt-get update: %v\n%s", err, out)
+	}
+	if cloudKernel() == "" {
+		t.Fatal("apt knows no linux-image-cloud-amd64: see its sources")
+	}
+}
+
+// fetchedPackage is the file of a Debian package, fetched once.
+func fetchedPackage(t *testing.T, name string) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -301,21 +317,12 @@ func kernelPackage(t *testing.T) string {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	name := cloudKernel()
-	if name == "" {
-		if out, err := exec.Command("apt-get", "update", "-q").CombinedOutput(); err != nil {
-			t.Logf("apt-get update: %v\n%s", err, out)
-		}
-		name = cloudKernel()
-	}
 	find := func() []string {
 		found, _ := filepath.Glob(filepath.Join(cache, name+"_*.deb"))
 		slices.Sort(found)
 		return found
 	}
-	if name == "" {
-		name = "linux-image-*"
-	} else if len(find()) == 0 {
+	if len(find()) == 0 {
 		c := exec.Command("apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", name)
 		c.Dir = cache
 		if out, err := c.CombinedOutput(); err != nil {
@@ -324,7 +331,7 @@ func kernelPackage(t *testing.T) string {
 	}
 	found := find()
 	if len(found) == 0 {
-		t.Fatalf("no cloud kernel in %s, and apt-get has none to download: run apt-get update", cache)
+		t.Fatalf("%s is not in %s, and apt-get could not download it: run apt-get update", name, cache)
 	}
 	return found[len(found)-1]
 }

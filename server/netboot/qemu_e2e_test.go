@@ -55,9 +55,17 @@ func fetched(t *testing.T, pkg, pattern string) string {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(work)
-	download := exec.CommandContext(t.Context(), "apt-get", "download", "-q", pkg)
-	download.Dir = work
-	if out, err := download.CombinedOutput(); err != nil {
+	download := func() ([]byte, error) {
+		c := exec.CommandContext(t.Context(), "apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", pkg)
+		c.Dir = work
+		return c.CombinedOutput()
+	}
+	out, err := download()
+	if err != nil { // apt's lists may be old
+		_ = exec.CommandContext(t.Context(), "apt-get", "update", "-q").Run()
+		out, err = download()
+	}
+	if err != nil {
 		t.Fatalf("apt-get download %s: %v\n%s", pkg, err, out)
 	}
 	debs, _ := filepath.Glob(filepath.Join(work, "*.deb"))
@@ -80,7 +88,14 @@ func fetched(t *testing.T, pkg, pattern string) string {
 // cloudKernel is the name of the package that holds Debian's cloud kernel.
 func cloudKernel(t *testing.T) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "apt-cache", "depends", "linux-image-cloud-amd64").Output()
+	ask := func() ([]byte, error) {
+		return exec.CommandContext(t.Context(), "apt-cache", "depends", "linux-image-cloud-amd64").Output()
+	}
+	out, err := ask()
+	if err != nil || len(out) == 0 { // apt may have no lists
+		_ = exec.CommandContext(t.Context(), "apt-get", "update", "-q").Run()
+		out, err = ask()
+	}
 	if err != nil {
 		t.Fatalf("apt-cache: %v", err)
 	}
@@ -102,9 +117,9 @@ func bootImage(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	busybox, err := os.ReadFile("/usr/bin/busybox")
+	busybox, err := os.ReadFile(fetched(t, "busybox-static", "*bin/busybox"))
 	if err != nil {
-		t.Fatalf("%v (Debian: busybox-static)", err)
+		t.Fatal(err)
 	}
 	var a archive
 	for _, folder := range []string{"bin", "dev", "proc", "sys", "modules"} {
