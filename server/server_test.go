@@ -118,6 +118,13 @@ func TestAMixedEstateIsRecovered(t *testing.T) {
 			out, _ := r.client.ListHosts(context.Background(), &pb.ListHostsRequest{})
 			for _, h := range out.GetHosts() {
 				t.Logf("%s %s %s: %s", h.GetName(), h.GetScope(), h.GetPhase(), h.GetReason())
+				if phase := h.GetPhase(); phase == "recovered" || phase == "not-hit" {
+					continue
+				}
+				one, _ := r.client.ShowHost(context.Background(), &pb.ShowHostRequest{Host: h.GetName()})
+				for _, e := range one.GetStory()[max(0, len(one.GetStory())-20):] {
+					t.Logf("    %s %s", e.GetAt().AsTime().Format(time.TimeOnly), e.GetText())
+				}
 			}
 			t.Fatalf("%s: %v", book, err)
 		}
