@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,6 +128,9 @@ func TestAMixedEstateIsRecovered(t *testing.T) {
 					t.Logf("    %s %s", e.GetAt().AsTime().Format(time.TimeOnly), e.GetText())
 				}
 			}
+			var stacks strings.Builder
+			_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1)
+			t.Log(stacks.String())
 			t.Fatalf("%s: %v", book, err)
 		}
 		checkReport(t, r.client, len(f.Hosts))
