@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"github.com/blackstart-recovery/blackstart/server/power"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 	"github.com/blackstart-recovery/blackstart/server/remedy"
+	"github.com/blackstart-recovery/blackstart/server/rescue"
 )
 
 // OutsideReach is what acts on a host from outside, as it was found. Nothing of it was changed.
@@ -46,21 +45,25 @@ type helperReach struct {
 func newOutside(cfg ReachConfig, ssh *remedy.SSH) *outside {
 	o := &outside{cfg: cfg, ssh: ssh, controls: make(chan struct{}, controlsAtOnce), helpers: map[string]*helperReach{}}
 	if cfg.RescueImage != "" {
-		o.image = CheckRescueImage(cfg.RescueImage)
+		o.image = rescueImage(cfg.RescueImage, cfg.BootURL, ssh)
 	}
 	return o
 }
 
-// CheckRescueImage says what a folder lacks to be a rescue image.
-func CheckRescueImage(dir string) error {
-	for _, name := range []string{"vmlinuz", "initrd"} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil {
-			return fmt.Errorf("the rescue image: %w; make it with `blackstart rescue build --out DIR`", err)
-		}
-		if !info.Mode().IsRegular() || info.Size() == 0 {
-			return fmt.Errorf("the rescue image: %s is empty or no file; make it with `blackstart rescue build --out DIR`", filepath.Join(dir, name))
-		}
+// CheckRescueImage says what is wrong with a rescue image. url, when given, is how hosts are to reach the coordinator.
+func CheckRescueImage(dir, url string) error {
+	_, err := rescue.Check(dir, url)
+	return err
+}
+
+// rescueImage is the same, and says too when the image does not let us in.
+func rescueImage(dir, url string, ssh *remedy.SSH) error {
+	m, err := rescue.Check(dir, url)
+	if err != nil {
+		return err
+	}
+	if keys, all := ssh.Fingerprints(); all && !m.LetsIn(keys) {
+		return fmt.Errorf("the rescue image in %s lets in none of the keys that were given: build it anew with --ssh-key or --ssh-ca", dir)
 	}
 	return nil
 }
@@ -77,6 +80,9 @@ func (f *finding) miss(class recovery.Class, signature, sentence string) {
 		f.Class = class
 	}
 	f.signatures = append(f.signatures, signature)
+	if !strings.HasSuffix(sentence, ".") {
+		sentence += "."
+	}
 	f.Missing = append(f.Missing, sentence)
 }
 

@@ -76,6 +76,9 @@ func Run(ctx context.Context, cfg Config) error {
 			return err
 		}
 		outside.Netboot, outside.Image = boot, imageOf(boot)
+		if err := rescueImage(cfg.Boot.ImageDir, "", ssh); err != nil {
+			cfg.Log.Warn("hosts could not be repaired in the rescue system", "error", err)
+		}
 	}
 	c, err = coordinator.New(coordinator.Config{Journal: log, Remedy: &repairs{ssh, climb.New(outside), cfg.Playbooks, cfg.Clock}, Playbooks: cfg.Playbooks,
 		Fleet: cfg.Fleet, Clock: cfg.Clock, Log: cfg.Log.Named("coordinator"), Heard: ssh.Poke})

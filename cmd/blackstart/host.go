@@ -134,7 +134,7 @@ func printHost(c *cobra.Command, h *pb.Host) {
 		say(c, "debt      %s (%s): %s", d.GetId(), state, cell(d.GetWhat(), 400))
 	}
 	if h.GetPhase() == string(recovery.NeedsHands) {
-		say(c, "\nnext:\n  %[1]s host hands card %[2]s\n  %[1]s host hands take %[2]s\n  %[1]s host hands done %[2]s --spent 30m --note \"…\"", again(c), h.GetName())
+		say(c, "\nnext:\n  %[1]s host hands card %[2]s\n  %[1]s host hands take %[2]s\n  %[1]s host hands done %[2]s --spent 30m --note \"…\"\nor, when only a cause above was mended (a secret, a cable):\n  %[1]s host retry %[2]s", again(c), h.GetName())
 	}
 }
 

@@ -116,7 +116,7 @@ func (b bootOptions) open(o *options) (*server.Boot, error) {
 	case b.image == "":
 		return nil, usage("--boot-listen needs a rescue image: build it with `blackstart rescue build`, and name its folder with --rescue-image")
 	}
-	if err := server.CheckRescueImage(b.image); err != nil {
+	if err := server.CheckRescueImage(b.image, ""); err != nil {
 		return nil, usage("--rescue-image: %w", err)
 	}
 	at, err := netip.ParseAddrPort(b.listen)
@@ -128,6 +128,9 @@ func (b bootOptions) open(o *options) (*server.Boot, error) {
 	}
 	if err := checkBootURL(b.url); err != nil {
 		return nil, err
+	}
+	if err := server.CheckRescueImage(b.image, strings.TrimRight(b.url, "/")); err != nil {
+		return nil, usage("--rescue-image: %w", err)
 	}
 	l, err := o.listen("boot-listen", b.listen, bootPort)
 	if err != nil {

@@ -170,10 +170,16 @@ func (a *ascent) off(within context.Context) *recovery.Result {
 	case res.Class == recovery.Unreachable:
 		a.left = true
 		res.Signature = "power control silent"
-	case res.Class == recovery.AuthRefused:
+	case res.Class == recovery.AuthRefused, neverRan(res.Signature):
 		a.left = true
 	}
 	return res
+}
+
+// neverRan reports whether a control has not even been asked: what it needs is not there.
+func neverRan(signature string) bool {
+	return slices.ContainsFunc([]string{"secret missing", "program missing", "program does not start", "wrong options", "wrong redfish options", "password not readable"},
+		func(end string) bool { return strings.HasSuffix(signature, end) })
 }
 
 // openPower opens the host's power control.

@@ -157,6 +157,10 @@ func refuses() error {
 	return &power.Error{Class: recovery.AuthRefused, Signature: "password refused", Detail: "The control refuses the password."}
 }
 
+func noSecret() error {
+	return &power.Error{Class: recovery.Failed, Signature: "fence: secret missing", Detail: "The control's secret is not there."}
+}
+
 // Whatever fails, the host is brought home, or the result says that it is not.
 func TestControlsThatFail(t *testing.T) {
 	t.Parallel()
@@ -173,6 +177,8 @@ func TestControlsThatFail(t *testing.T) {
 		{name: "silent from the start", fail: map[string]error{"off": silent(), "on": silent()}, class: recovery.Unreachable, signature: "power control silent", home: true,
 			done: []string{"told power-off"}},
 		{name: "wrong password", fail: map[string]error{"off": refuses(), "on": refuses()}, class: recovery.AuthRefused, signature: "password refused", home: true,
+			done: []string{"told power-off"}},
+		{name: "a secret that is not there", fail: map[string]error{"off": noSecret(), "on": noSecret()}, class: recovery.Failed, signature: "fence: secret missing", home: true,
 			done: []string{"told power-off"}},
 		{name: "not sure of off", half: map[string]error{"off": late()}, class: recovery.TimedOut, signature: "slow", home: true, cleared: false,
 			done: []string{"told power-off", "off", "told own-disk", "on"}},

@@ -2,7 +2,9 @@ package fleet
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
@@ -13,10 +15,11 @@ type hostBook struct {
 	names      map[string]owner // by name in lower case: certificates and file systems do not tell cases apart
 	endpoints  map[endpoint]owner
 	identities map[string]owner // by MAC address and UUID
+	controls   map[string]owner // by what a control is told
 }
 
 func newHostBook() *hostBook {
-	return &hostBook{map[string]owner{}, map[endpoint]owner{}, map[string]owner{}}
+	return &hostBook{map[string]owner{}, map[endpoint]owner{}, map[string]owner{}, map[string]owner{}}
 }
 
 type owner struct {
@@ -64,6 +67,23 @@ func (h *hostBook) lead(who owner, rung *recovery.Rung, a netip.Addr, taken *rep
 		return
 	}
 	h.endpoints[to] = who
+}
+
+// command notes what acts on a host from outside, and that the very same acts on an earlier host: then switching one would switch the
+// other, perhaps while its disk is written to.
+func (h *hostBook) command(who owner, section string, c *recovery.Control, taken *repeated) {
+	if c == nil {
+		return
+	}
+	told := fmt.Sprintf("%s %s %s %q", section, c.Kind, c.Program, slices.Sorted(maps.Keys(c.Options)))
+	for _, option := range slices.Sorted(maps.Keys(c.Options)) {
+		told += fmt.Sprintf(" %q", c.Options[option])
+	}
+	if first, ok := h.controls[told]; ok && first.name != who.name {
+		taken.note(c.Name, first)
+		return
+	}
+	h.controls[told] = who
 }
 
 // repeated gathers what one entry has in common with earlier ones, to tell it once.

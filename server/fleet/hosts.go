@@ -68,6 +68,7 @@ type entryHosts struct {
 	lists                       addressLists
 	alike                       map[string]*alike
 	twice, taken, cards, boards repeated
+	switches, targets           repeated
 }
 
 // hosts adds the hosts of one entry. Without names (they were refused) it only checks the rest.
@@ -86,6 +87,7 @@ func (b *builder) hosts(e hostEntry, hostNames []string, book *hostBook) {
 		b.host(x, n, name, book)
 	}
 	b.repeats(x)
+	b.shared(x)
 }
 
 // host adds host n of an entry.
@@ -112,6 +114,10 @@ func (b *builder) host(x *entryHosts, n int, name string, book *hostBook) {
 			h.Ladder[i].Address = a.addresses[i][n].String()
 			book.lead(who, &h.Ladder[i], a.addresses[i][n], &x.taken)
 		}
+		if restartsByPower(h.Ladder[i].Kind) {
+			book.command(who, sectionPower, h.Power, &x.switches)
+		}
+		book.command(who, sectionBoot, h.Ladder[i].Boot, &x.targets)
 	}
 	b.out.Hosts = append(b.out.Hosts, h)
 }
@@ -132,6 +138,23 @@ func (b *builder) repeats(x *entryHosts) {
 	}{{address, "address", x.taken}, {x.MAC.first(), "mac", x.cards}, {x.UUID.at, "uuid", x.boards}} {
 		if r.count > 0 {
 			b.add(r.where, "give each host its own", "%s %s is already that of host %s in line %d%s", r.what, r.repeated.what, r.first.name, r.first.line, r.more())
+		}
+	}
+}
+
+// shared tells which control would act on another host as well. It speaks only of a file that is right so far: what could not be filled
+// in would look alike.
+func (b *builder) shared(x *entryHosts) {
+	if len(b.list) > 0 {
+		return
+	}
+	for _, r := range []struct {
+		section string
+		repeated
+	}{{sectionPower, x.switches}, {sectionBoot, x.targets}} {
+		if r.count > 0 {
+			b.add(x.Name.at, "let an option differ from host to host, by {name}, {address} and the like, or give the host's power: options of its own",
+				"%s control %s is told the same for host %s in line %d%s: what switches one would switch the other", r.section, r.what, r.first.name, r.first.line, r.more())
 		}
 	}
 }

@@ -120,7 +120,7 @@ func (s *Service) identified(r *http.Request) (*boot, error) {
 			"mac", strings.Join(id.macs, " "), "uuid", id.uuid, "peer", peer(r))
 		return nil, err
 	case err != nil:
-		s.sparsely("conflict "+err.Error(), "a machine could be more than one host and gets no rescue system: correct macs and uuid in the fleet file",
+		s.sparsely("conflict "+err.Error(), "a machine could be more than one host and gets no rescue system: correct mac and uuid in the fleet file",
 			"error", err, "mac", strings.Join(id.macs, " "), "uuid", id.uuid, "peer", peer(r))
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func (d *runDecision) end(in Finished) {
 		return
 	}
 	d.over[in.Host] = true
-	r := in.known()
+	r := in.known("")
 	d.book(h, -1)
 	d.counts.UnderWay--
 	d.counts.Results[r.Class]++

@@ -115,7 +115,7 @@ func (s *State) verifyEnded(h *HostState, in Finished, now time.Time) Event {
 
 // attemptEnded decides what follows from a result. Policy follows the class.
 func (s *State) attemptEnded(h *HostState, a *Attempt, in Finished, now time.Time) Event {
-	r := in.known()
+	r := in.known(a.Step)
 	e := &AttemptEnded{Attempt: a.ID, Host: h.Host.Name, Result: r, Rung: h.Rung}
 	verify := func(reason string) {
 		e.Next, e.Until, e.Reason = Verifying, now.Add(s.Playbook.VerifyWithin), reason

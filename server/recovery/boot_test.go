@@ -246,3 +246,15 @@ func TestBadContentAfterAnotherRestartDisprovesAtOnce(t *testing.T) {
 		t.Errorf("%s: %s", h.Phase, h.Reason)
 	}
 }
+
+// A coordinator that was killed while it waited for the rescue system knows that no script had been started: nobody waits for a proof.
+func TestAnUnreachedRescueIsNotLostAfterACrash(t *testing.T) {
+	for step, want := range map[Step]Class{StepPowerOn: Unreachable, StepInside: Lost, StepOwnDisk: Lost} {
+		x, h, _ := outsideSim(t, nil)
+		x.must(Progressed{Job: "h000/1", Host: "h000", Step: step})
+		x.must(Finished{Job: "h000/1", Host: "h000", Result: Result{Class: Unreachable, Signature: "rescue system does not answer"}, Resumed: true})
+		if got := h.Attempts[0].Result.Class; got != want || (h.Phase == Verifying) != (want == Lost) {
+			t.Errorf("after %s: %s and %s, want %s", step, got, h.Phase, want)
+		}
+	}
+}

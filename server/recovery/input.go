@@ -76,10 +76,10 @@ type Finished struct {
 	Resumed bool // the job was started by an earlier run of the coordinator
 }
 
-// known is the result in the light of what was started before.
-func (in Finished) known() Result {
+// known is the result in the light of what was started before: step is the last that was recorded, where the rung has steps.
+func (in Finished) known(step Step) Result {
 	r := in.Result
-	if in.Resumed && r.Class == Unreachable {
+	if in.Resumed && r.Class == Unreachable && (step == "" || step == StepInside || step == StepOwnDisk) {
 		r.Class = Lost // something had been started: perhaps the host restarts at this moment
 	}
 	return r

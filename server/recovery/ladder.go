@@ -54,6 +54,9 @@ func (t *RungStory) phrase() string {
 		return "under way"
 	}
 	last := t.Attempts[len(t.Attempts)-1].Result
+	if last.Class == "" {
+		return fmt.Sprintf("%s, one under way", plural(t.Tries, "attempt"))
+	}
 	return fmt.Sprintf("%s, the last %s%s", plural(t.Tries, "attempt"), t.Last, note(firstOf(last.Signature, last.Detail)))
 }
 

@@ -61,6 +61,18 @@ func newIdentity(cfg Config) (*identity, error) {
 	return id, nil
 }
 
+// Fingerprints are the SHA-256 fingerprints of the keys with which we log in. all is false when an ssh-agent may hold others.
+func (r *SSH) Fingerprints() (list []string, all bool) {
+	for _, s := range r.identity.signers {
+		key := s.PublicKey()
+		if cert, ok := key.(*ssh.Certificate); ok {
+			key = cert.Key
+		}
+		list = append(list, ssh.FingerprintSHA256(key))
+	}
+	return list, r.identity.socket == ""
+}
+
 func readKey(file string) (ssh.Signer, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

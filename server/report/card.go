@@ -24,6 +24,7 @@ type Card struct {
 	Critical bool       `json:"critical,omitempty"` // its wave waits for it
 	MACs     []string   `json:"macs,omitempty"`
 	UUID     string     `json:"uuid,omitempty"`
+	Power    string     `json:"power,omitempty"`   // what switches it, and where that is
 	Claimed  string     `json:"claimed,omitempty"` // who works on it already
 	Why      string     `json:"why"`
 	Restart  string     `json:"restart"`            // what the playbook says of restarts, as an instruction
@@ -52,6 +53,12 @@ func NewCard(s *recovery.State, h *recovery.HostState, steps string, now time.Ti
 	for _, svc := range s.Fleet.Services {
 		if svc.Name == h.Host.Service {
 			c.Service, c.Owner = or(svc.Title, svc.Name), svc.Owner
+		}
+	}
+	if p := h.Host.Power; p != nil {
+		c.Power = p.Name
+		for _, option := range []string{"url", "ip", "plug"} {
+			c.Power += optional(" "+option+" ", p.Options[option])
 		}
 	}
 	c.Beware = append(c.Beware, dangers(s, h)...)
@@ -94,6 +101,12 @@ func dangers(s *recovery.State, h *recovery.HostState) []string {
 	for _, d := range h.Debts {
 		if d.ID == recovery.DebtBootTarget && d.Cleared.IsZero() {
 			list = append(list, "It may start into the rescue system: set its boot order to its own disk, and say so with host debts clear.")
+		}
+	}
+	for _, r := range h.Host.Ladder {
+		if r.Unlock != "" {
+			list = append(list, "Its disk is expected to be encrypted: bring the key; the fleet file says where the coordinator has it ("+r.Unlock+").")
+			break
 		}
 	}
 	for _, g := range s.Fleet.Groups {
@@ -157,9 +170,12 @@ func (c Card) text(p *bytes.Buffer) {
 	rule := strings.Repeat("-", cardWidth)
 	fmt.Fprintf(p, "WORK CARD  %s  incident %s, %s\n%s\n", c.Host, c.Incident, c.At.Format("2006-01-02 15:04 UTC"), rule)
 	field("where", "site %s, %s%s", or(c.Site, "unknown"), c.OS, identity(c))
-	field("service", "%s%s", c.Service, optional(", call ", c.Owner))
+	field("service", "%s%s", or(c.Service, "none"), optional(", call ", c.Owner))
 	if c.Critical {
 		field("", "Its wave waits for this host.")
+	}
+	if c.Power != "" {
+		field("power", "%s", c.Power)
 	}
 	if c.Claimed != "" {
 		field("claimed", "%s works on it already", c.Claimed)
@@ -177,12 +193,16 @@ func (c Card) text(p *bytes.Buffer) {
 	}
 	p.WriteString(rule + "\n")
 	if c.Steps != "" {
+		if strings.HasPrefix(c.Restart, "DO NOT") {
+			p.WriteString("The playbook forbids restarts: leave out every step below that restarts the host, switches it off or starts another system.\n")
+		}
 		p.WriteString(c.Steps + "\n")
 	} else {
 		field("to do", "Playbook %s has no text for people: see its README for what is bad and what must stay.", c.Playbook)
 	}
 	p.WriteString(rule + "\n")
 	field("report", "blackstart host hands take %s --for 1h       before you begin", c.Host)
+	field("", "blackstart host retry %s       instead, when only a cause above was mended (a secret, a cable)", c.Host)
 	field("", "blackstart host hands done %s --spent 30m --note \"what you did\"", c.Host)
 	fmt.Fprintf(p, "%-*sname ______________________  from ________  to ________\n", cardMargin, "by hand")
 }

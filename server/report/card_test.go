@@ -14,9 +14,9 @@ func onTheBoard(t *testing.T, reboot recovery.RebootPolicy) (*recovery.State, *r
 	t.Helper()
 	w := newWorld(t)
 	h := recovery.Host{Name: "care-db1", Service: "care", Tier: "one", Site: "town-hall", OS: "linux", Data: recovery.DataPrimary, Critical: true, Groups: []string{"pair"},
-		MACs: []string{"52:54:00:00:00:01"}, UUID: "5f0f", Agent: true, EDR: recovery.EDR{Product: "edr"}, Power: &recovery.Control{Name: "bmc", Program: "fence"},
+		MACs: []string{"52:54:00:00:00:01"}, UUID: "5f0f", Agent: true, EDR: recovery.EDR{Product: "edr"}, Power: &recovery.Control{Name: "bmc", Program: "fence", Options: map[string]string{"ip": "10.90.0.7"}},
 		Ladder: []recovery.Rung{
-			{Name: "rescue", Kind: recovery.RungRescue, Environment: recovery.EnvRescueLinux, Address: "192.0.2.7"},
+			{Name: "rescue", Kind: recovery.RungRescue, Environment: recovery.EnvRescueLinux, Address: "192.0.2.7", Unlock: "file:/keys/care-db1"},
 			{Name: "hands", Kind: recovery.RungHands},
 		}}
 	f := recovery.Fleet{Name: "f", Tiers: []recovery.Tier{{Name: "one", Gate: recovery.GatePolicy{SuccessPercent: 100}}},
@@ -49,7 +49,7 @@ func TestAWorkCardSaysAllThatAPersonNeeds(t *testing.T) {
 		"service    Social care, call Anna, 555-0101", "Its wave waits for this host.",
 		"why        auth-refused: BMC refuses the password: never retried by itself, a person must look",
 		"restart    Restart the host into its own system when the work is done",
-		"beware     It holds the only good copy of its data", "beware     It may start into the rescue system", "beware     It belongs to group pair: work on no more than 1 of it at once.",
+		"beware     It holds the only good copy of its data", "power      bmc ip 10.90.0.7", "beware     It may start into the rescue system", "beware     Its disk is expected to be encrypted", "blackstart host retry care-db1", "beware     It belongs to group pair: work on no more than 1 of it at once.",
 		"tried      rescue (rescue, 192.0.2.7): 1 attempt, the last auth-refused: BMC refuses the password",
 		"           The BMC refuses the password of bmc; correct its secrets.",
 		"\n 1. Look.\n    dir C:\n", "report     blackstart host hands take care-db1 --for 1h", "\n\fWORK CARD",
@@ -77,6 +77,9 @@ func TestAWorkCardSaysAllThatAPersonNeeds(t *testing.T) {
 
 func TestAWorkCardForbidsWhatThePlaybookForbids(t *testing.T) {
 	s, h := onTheBoard(t, recovery.RebootForbidden)
+	if text := string(CardsText([]Card{NewCard(s, h, "1. Restart it.", began)})); !strings.Contains(text, "leave out every step below that restarts the host") {
+		t.Errorf("the playbook's steps stand there alone:\n%s", text)
+	}
 	text := string(CardsText([]Card{NewCard(s, h, "", began)}))
 	for _, want := range []string{"DO NOT RESTART OR SWITCH OFF this host", "not allowed: it restarts the host, which playbook edr", "Playbook edr has no text for people"} {
 		if !strings.Contains(strings.Join(strings.Fields(text), " "), want) {
