@@ -181,6 +181,8 @@ func TestKillNineAtAnyMoment(t *testing.T) {
 	const kills = 10
 	n := seed(t)
 	dice := rand.New(rand.NewPCG(n, 1)) //nolint:gosec // a test's dice
+	before, within := soak, verifyWithin
+	t.Cleanup(func() { soak, verifyWithin = before, within }) // the tests after this one play in the story's time
 	soak, verifyWithin = "1s", "60s"    // the child's clock is the machine's own
 	network := fmt.Sprintf("127.%d.%d.", 32+dice.IntN(200), dice.IntN(250))
 	text := estate(20, 2222, func(i int) string { return fmt.Sprintf("%s%d", network, i%200+1) })
