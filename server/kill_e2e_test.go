@@ -183,7 +183,7 @@ func TestKillNineAtAnyMoment(t *testing.T) {
 	dice := rand.New(rand.NewPCG(n, 1)) //nolint:gosec // a test's dice
 	before, within := soak, verifyWithin
 	t.Cleanup(func() { soak, verifyWithin = before, within }) // the tests after this one play in the story's time
-	soak, verifyWithin = "1s", "60s"    // the child's clock is the machine's own
+	soak, verifyWithin = "1s", "60s"                          // the child's clock is the machine's own
 	network := fmt.Sprintf("127.%d.%d.", 32+dice.IntN(200), dice.IntN(250))
 	text := estate(20, 2222, func(i int) string { return fmt.Sprintf("%s%d", network, i%200+1) })
 	text = strings.NewReplacer("backoff: 20s, backoff-max: 1m", "backoff: 1s, backoff-max: 2s", "resources: {ssh: 12}", "resources: {ssh: 6}").Replace(text)
