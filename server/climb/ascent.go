@@ -13,14 +13,6 @@ import (
 	"github.com/blackstart-recovery/blackstart/server/remedy"
 )
 
-// steps are all steps in their order.
-var steps = []recovery.Step{"", recovery.StepPowerOff, recovery.StepBootTarget, recovery.StepPowerOn, recovery.StepInside, recovery.StepOwnDisk}
-
-// reached reports whether a step has come as far as another one.
-func reached(step, as recovery.Step) bool {
-	return slices.Index(steps, step) >= slices.Index(steps, as)
-}
-
 // ascent is one attempt on its way up and home.
 type ascent struct {
 	*Climber
@@ -37,7 +29,7 @@ type ascent struct {
 
 // step records the next step; one that was recorded before is taken again. It returns nil when the step may be taken.
 func (a *ascent) step(step recovery.Step, note string) *recovery.Result {
-	if reached(a.taken, step) {
+	if a.taken.Reached(step) {
 		return nil
 	}
 	if a.ctx.Err() != nil {
@@ -166,7 +158,7 @@ func (a *ascent) off(within context.Context) *recovery.Result {
 	}
 	res := a.failed(within, err)
 	switch {
-	case a.halted || reached(a.job.Step, recovery.StepPowerOn):
+	case a.halted || a.job.Step.Reached(recovery.StepPowerOn):
 	case res.Class == recovery.Unreachable:
 		a.left = true
 		res.Signature = "power control silent"

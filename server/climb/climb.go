@@ -47,6 +47,7 @@ const (
 type Netboot interface {
 	HostKey(incident, attempt string) string        // of the rescue system's SSH server, as an authorized_keys line
 	Awake(incident, attempt string) <-chan struct{} // closed when it has phoned home
+	Findings(incident, attempt string) string       // what it said then, a line each; may be empty
 }
 
 // Config is what a Climber needs. All but Netboot, Image and Log are required.

@@ -27,7 +27,7 @@ func (c *Climber) helper(ctx context.Context, a *ascent) recovery.Result {
 	case a.job.Step == recovery.StepOwnDisk: // the disk had been given back
 		return h.start(recovery.Result{Class: recovery.Lost, Signature: "result not collected",
 			Detail: "The disk had been given back to the host before the script's result was on record; proof decides."})
-	case res != nil && reached(a.taken, recovery.StepInside):
+	case res != nil && a.taken.Reached(recovery.StepInside):
 		return h.start(h.giveBack(*res))
 	case res != nil:
 		return h.start(*res)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
@@ -68,7 +69,7 @@ func (r *rescue) prepare() *recovery.Result {
 // climb boots the host into the rescue system and runs the script there.
 func (r *rescue) climb(within context.Context) recovery.Result {
 	var res *recovery.Result
-	if !reached(r.job.Step, recovery.StepPowerOn) {
+	if !r.job.Step.Reached(recovery.StepPowerOn) {
 		res = r.intoRescue(within)
 	} else if err := r.power.On(within); err != nil { // it was, or was about to be; it is not switched off for this again
 		res = r.failed(within, err)
@@ -77,7 +78,7 @@ func (r *rescue) climb(within context.Context) recovery.Result {
 		res = r.await(within)
 	}
 	if res == nil {
-		res = r.step(recovery.StepInside, "the rescue system answers with the host key that it was given")
+		res = r.step(recovery.StepInside, "the rescue system answers with the host key that it was given"+r.volumes())
 	}
 	if res != nil {
 		return *res
@@ -149,6 +150,20 @@ func (r *rescue) await(within context.Context) *recovery.Result {
 		Detail: fmt.Sprintf("The host was started for the rescue system, which did not answer within %s; look at its console, its boot order and its network boot. %s", span, met.Detail)}
 }
 
+// volumes says what the rescue system has found on the host's disks, where it has phoned home.
+func (r *rescue) volumes() string {
+	var found []string
+	for line := range strings.Lines(r.cfg.Netboot.Findings(r.job.Incident, r.job.ID)) {
+		if what, ok := strings.CutPrefix(recovery.Clean(line, 100), "volume "); ok {
+			found = append(found, what)
+		}
+	}
+	if found == nil {
+		return ""
+	}
+	return "; it finds " + strings.Join(found, ", ")
+}
+
 // work opens the disk, runs the script and gives the disk back.
 func (r *rescue) work(within context.Context) recovery.Result {
 	root, res := r.open(within)
@@ -196,8 +211,8 @@ func (r *rescue) home(res recovery.Result) recovery.Result {
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, 2*acts(r.job.Rung.Boot)+2*acts(r.job.Host.Power))
 	defer cancel()
-	cycle := reached(r.taken, recovery.StepPowerOn) && !r.gone // it may be in the rescue system
-	touched := reached(r.taken, recovery.StepBootTarget)
+	cycle := r.taken.Reached(recovery.StepPowerOn) && !r.gone // it may be in the rescue system
+	touched := r.taken.Reached(recovery.StepBootTarget)
 	if stopped := r.step(recovery.StepOwnDisk, homeNote(res)); stopped != nil {
 		return *stopped
 	}
@@ -243,7 +258,7 @@ func (r *rescue) clear(ctx context.Context, res *recovery.Result) {
 	case err != nil:
 		add(res, "The boot target could not be cleared: "+fault(err).Detail)
 		return
-	case still && reached(r.taken, recovery.StepInside):
+	case still && r.taken.Reached(recovery.StepInside):
 		add(res, "The control had not cleared the one-time boot target by itself; it was cleared, and read back.")
 	}
 	res.BootTarget = recovery.BootTargetDisk

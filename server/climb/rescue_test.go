@@ -460,3 +460,11 @@ func TestUnboot(t *testing.T) {
 		})
 	}
 }
+
+// What the rescue system finds on the disks stands in the note of the step, clean; what else it says does not.
+func TestWhatTheRescueSystemFindsIsTold(t *testing.T) {
+	r := &rescue{ascent: &ascent{Climber: New(Config{Netboot: fakeNetboot{}})}}
+	if got, want := r.volumes(), "; it finds /dev/vda1 ext4 linux clean /mnt/vda1 Debian, /dev/vdb - none"; got != want {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}

@@ -148,6 +148,10 @@ func (n fakeNetboot) HostKey(incident, attempt string) string {
 	return string(ssh.MarshalAuthorizedKey(n.key(incident, attempt).PublicKey()))
 }
 
+func (fakeNetboot) Findings(string, string) string {
+	return "rescue 1\nhost app01\nvolume\t/dev/vda1\text4\tlinux\tclean\t/mnt/vda1\tDebian\x1b[31m\nvolume\t/dev/vdb\t-\tnone"
+}
+
 func (n fakeNetboot) Awake(incident, attempt string) <-chan struct{} {
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
@@ -436,7 +440,7 @@ func (m *machine) exec(ch ssh.Channel, line string) {
 // teller records steps as the coordinator does.
 func (w *world) teller(last *recovery.Step) Teller {
 	return func(step recovery.Step, _ string) error {
-		if !reached(step, *last) {
+		if !step.Reached(*last) {
 			return fmt.Errorf("%s does not come after %s", step, *last)
 		}
 		*last = step

@@ -26,6 +26,11 @@ const triesAtAbort = 3
 // stepOrder is the order of steps; each is told in words.
 var stepOrder = []Step{"", StepPowerOff, StepBootTarget, StepPowerOn, StepInside, StepOwnDisk}
 
+// Reached reports whether a step is another one, or comes after it. The zero Step is before all others.
+func (s Step) Reached(other Step) bool {
+	return slices.Index(stepOrder, s) >= slices.Index(stepOrder, other)
+}
+
 var stepText = map[Step]string{
 	StepPowerOff:   "switching it off",
 	StepBootTarget: "setting its boot target to the rescue system",
