@@ -10,10 +10,10 @@ import (
 // that is returned; that is on disk by then. An error says why it is the host's own disk.
 func (c *Coordinator) Boot(ctx context.Context, host, peer string) (incident, attempt string, err error) {
 	err = c.call(ctx, func() error {
-		if _, err := c.take("host:"+host, recovery.BootAsked{Host: host, Peer: peer}); err != nil {
+		if err := c.take("host:"+host, recovery.BootAsked{Host: host, Peer: peer}); err != nil {
 			return err
 		}
-		for _, b := range c.state.RescueBoots() {
+		for _, b := range c.engine.State().RescueBoots() {
 			if b.Host == host {
 				incident, attempt = b.Incident, b.Attempt
 			}
@@ -26,7 +26,7 @@ func (c *Coordinator) Boot(ctx context.Context, host, peer string) (incident, at
 // RescueBoots lists the hosts that have been given the rescue system for an attempt that is under way.
 func (c *Coordinator) RescueBoots(ctx context.Context) (list []recovery.RescueBoot, err error) {
 	err = c.call(ctx, func() error {
-		list = c.state.RescueBoots()
+		list = c.engine.State().RescueBoots()
 		return nil
 	})
 	return list, err

@@ -2,8 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 )
 
@@ -53,16 +51,4 @@ func (c *Coordinator) send(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// guard runs what only reads; a panic in it becomes an error, because one bad page must not end a recovery.
-func (c *Coordinator) guard(what string, f func()) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.cfg.Log.Error("a fault of this program", "in", what, "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("this program has a fault (%s): the coordinator's log has the details; please report it", what)
-		}
-	}()
-	f()
-	return nil
 }

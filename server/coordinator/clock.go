@@ -36,6 +36,20 @@ func (c Clock) Now() time.Time {
 	return c.start.Add(time.Duration(float64(time.Since(*began)) * c.speed))
 }
 
+// Read is what the clock shows, and how long it has run since the machine started it: the two differ when the machine's clock is set, or
+// when it slept.
+func (c Clock) Read() (wall time.Time, ran time.Duration) {
+	if c.speed == 0 {
+		now := time.Now()
+		return now.Round(0), now.Sub(processStart)
+	}
+	wall = c.Now()
+	return wall, wall.Sub(c.start)
+}
+
+// processStart is where the machine's own clock is read from.
+var processStart = time.Now()
+
 // Real is how long the machine takes for d of the story.
 func (c Clock) Real(d time.Duration) time.Duration {
 	if c.speed == 0 {

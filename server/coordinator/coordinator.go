@@ -1,5 +1,5 @@
-// Package coordinator is the one loop of the server: an input comes in, the core decides, the journal appends, the state
-// applies, and what ought to run is started. One goroutine owns the state; nothing is sent before its intent is on disk.
+// Package coordinator is the one loop of the server: an input comes in, the engine decides, appends and applies, and what ought to
+// run is started. One goroutine owns the engine; nothing is sent before its intent is on disk.
 package coordinator
 
 import (
@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/blackstart-recovery/blackstart/server/engine"
 	"github.com/blackstart-recovery/blackstart/server/journal"
 	"github.com/blackstart-recovery/blackstart/server/playbook"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
@@ -37,12 +38,11 @@ type Config struct {
 }
 
 // ErrStopped answers whoever asks a coordinator that has ended or is ending.
-var ErrStopped = errors.New("the coordinator has stopped: start it again with the same command; the journal holds everything that was acknowledged")
+var ErrStopped = engine.ErrStopped
 
 const (
 	inboxSize     = 1024             // inputs waiting; whoever sends more waits
 	batchSize     = 256              // inputs taken before time acts once
-	maxSteps      = 10_000           // in which one moment of time must have acted
 	sightingFlush = 5 * time.Second  // how much of the last words a crash may lose
 	drainTimeout  = 10 * time.Second // for jobs to let go at the end
 )
@@ -53,37 +53,25 @@ type Coordinator struct {
 	inbox   chan func()
 	done    chan struct{} // closed when Run has ended
 	watch   watchers
-	running sync.WaitGroup                                                            // jobs
-	fleet   map[string]recovery.Host                                                  // of the fleet file; read only
-	write   func(incident string, expectedSeq uint64, entries []recovery.Entry) error // the journal's; a test lets it fail
+	running sync.WaitGroup           // jobs
+	fleet   map[string]recovery.Host // of the fleet file; read only
+	write   engine.Append            // the journal's; a test lets it fail
 
 	// Below: owned by the loop.
-	state   *recovery.State // the open incident, or the last one, or a blank one that only sees
-	entries []recovery.Entry
-	past    []past // earlier incidents, oldest first
-	seen    map[string]recovery.Sighting
-	unsaved map[string]bool // hosts whose sighting is not on disk
+	engine  *engine.Engine
+	keeper  engine.Timekeeper
+	moment  time.Time // the present one
+	changed bool      // something happened that the engine need not know and watchers must
 	links   map[string]*Link
-	jobs    map[jobKey]*runningJob
-	resumed map[jobKey]bool // jobs that an earlier run had started
-	alive   time.Time       // when an earlier run was last known to live
-	resume  bool            // an incident was open then
+	jobs    map[engine.JobKey]context.CancelFunc
 	refused refusals
-	dirty   bool  // something was applied since time last acted
-	failed  error // why the loop must stop
-}
-
-type past struct {
-	state   *recovery.State
-	entries []recovery.Entry
 }
 
 // New opens the story where the journal left it. It starts nothing.
 func New(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{
 		cfg: cfg, write: cfg.Journal.Append, inbox: make(chan func(), inboxSize), done: make(chan struct{}),
-		state: recovery.NewState(), seen: map[string]recovery.Sighting{}, unsaved: map[string]bool{},
-		links: map[string]*Link{}, jobs: map[jobKey]*runningJob{}, resumed: map[jobKey]bool{},
+		links: map[string]*Link{}, jobs: map[engine.JobKey]context.CancelFunc{},
 		fleet: make(map[string]recovery.Host, len(cfg.Fleet.Hosts)), refused: refusals{byHost: map[string]int{}},
 	}
 	for _, h := range cfg.Fleet.Hosts {
@@ -95,7 +83,21 @@ func New(cfg Config) (*Coordinator, error) {
 	return c, nil
 }
 
-func (c *Coordinator) now() time.Time { return c.cfg.Clock.Now() }
+// now is the moment in which the present input is judged.
+func (c *Coordinator) now() time.Time { return c.moment }
+
+// look takes the time. What it leapt by, no clock of the incident has run.
+func (c *Coordinator) look() {
+	now, leap := c.keeper.Tell(c.cfg.Clock.Read())
+	c.moment = now
+	if leap == 0 {
+		return
+	}
+	c.cfg.Log.Warn("this machine slept, or its clock was put forward: deadlines, soaks and silences go on where they stood", "by", leap.Round(time.Second))
+	if err := c.engine.Leapt(leap, now); err != nil {
+		c.cfg.Log.Error("the leap could not be recorded", "error", err)
+	}
+}
 
 // Run is the loop. It returns nil when ctx ends, and an error when the journal cannot be written: then nothing more is sent.
 // Scripts under way on hosts go on by themselves; the next run joins them.
@@ -107,34 +109,35 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	defer flush.Stop()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
-	c.dirty = true
-	if c.resume {
-		if _, err := c.take("engine", recovery.Restarted{Alive: c.alive}); err != nil && c.failed == nil {
-			return err
-		}
+	c.look()
+	if err := c.engine.Resume(c.now()); err != nil && c.engine.Failed() == nil {
+		return err
 	}
-	for c.failed == nil {
+	for c.engine.Failed() == nil {
 		select {
 		case <-ctx.Done():
 			c.shutdown(stop)
 			return nil
 		case in := <-c.inbox:
+			c.look()
 			in()
 			c.drain()
 		case <-wake.C:
-			c.dirty = true
+			c.look()
+			c.changed = true
 		case <-flush.C:
+			c.look()
 			c.saveSightings()
 		}
-		if c.dirty && c.failed == nil {
+		if (c.changed || c.engine.Dirty()) && c.engine.Failed() == nil {
+			c.changed = false
 			c.settle(jobs)
-			c.dirty = false
 			c.arm(wake)
 		}
 	}
-	c.cfg.Log.Error("stopped sending", "error", c.failed)
+	c.cfg.Log.Error("stopped sending", "error", c.engine.Failed())
 	c.shutdown(stop)
-	return fmt.Errorf("stopped sending: %w", c.failed)
+	return fmt.Errorf("stopped sending: %w", c.engine.Failed())
 }
 
 // drain takes what else has come in, so that time acts once for many inputs.
@@ -142,6 +145,7 @@ func (c *Coordinator) drain() {
 	for range batchSize {
 		select {
 		case in := <-c.inbox:
+			c.look()
 			in()
 		default:
 			return
@@ -151,34 +155,22 @@ func (c *Coordinator) drain() {
 
 // settle lets time act until nothing follows any more, starts and cancels jobs, and tells agents and watchers.
 func (c *Coordinator) settle(jobs context.Context) {
-	if err := c.tick(); err != nil && c.failed == nil {
+	orders, err := c.engine.Settle(c.now())
+	if err != nil && c.engine.Failed() == nil {
 		c.cfg.Log.Error("time could not act", "error", err)
 	}
-	if c.failed != nil {
+	if c.engine.Failed() != nil {
 		return
 	}
-	c.reconcile(jobs)
+	c.follow(jobs, orders)
 	c.instructAll()
 	c.watch.notify()
-}
-
-// tick lets one moment of time act to its end.
-func (c *Coordinator) tick() error {
-	if c.state.ID == "" {
-		return nil
-	}
-	for range maxSteps {
-		if n, err := c.take("engine", recovery.Tick{}); err != nil || n == 0 {
-			return err
-		}
-	}
-	return fmt.Errorf("one moment has led to more than %d decisions: this program has a fault, please report it", maxSteps)
 }
 
 // arm sets the timer to the next moment at which time alone may change something.
 func (c *Coordinator) arm(wake *time.Timer) {
 	now := c.now()
-	at := c.state.Wake(now)
+	at := c.engine.State().Wake(now)
 	if at.IsZero() {
 		wake.Stop()
 		return
@@ -186,51 +178,18 @@ func (c *Coordinator) arm(wake *time.Timer) {
 	wake.Reset(max(c.cfg.Clock.Real(at.Sub(now)), time.Millisecond))
 }
 
-// take decides an input, appends what follows and applies it, in this order. It returns how many events followed.
-func (c *Coordinator) take(actor string, in recovery.Input) (int, error) {
-	if c.failed != nil {
-		return 0, ErrStopped
-	}
-	now := c.now()
-	var events []recovery.Event
-	var err error
-	if fault := c.guard("decision", func() { events, err = recovery.Decide(c.state, in, now) }); fault != nil {
-		return 0, fault // to decide is to read: nothing has changed
-	}
-	if err != nil || len(events) == 0 {
-		return 0, err
-	}
-	entries := make([]recovery.Entry, len(events))
-	for i, e := range events {
-		entries[i] = recovery.Entry{Seq: c.state.Seq + uint64(i) + 1, At: now, Actor: actor, Event: e}
-	}
-	id := c.state.ID
-	if d, ok := in.(recovery.Declare); ok {
-		id = d.Incident
-	}
-	if err := c.append(id, entries); err != nil {
-		return 0, err
-	}
-	for _, e := range entries {
-		c.state.Apply(e)
-	}
-	c.entries = append(c.entries, entries...)
-	c.dirty = true
-	return len(entries), nil
+// take brings an input to the engine. A fault in the decision is logged and ends only that input.
+func (c *Coordinator) take(actor string, in recovery.Input) error {
+	_, err := c.engine.Take(actor, in, c.now())
+	c.logFault(err)
+	return err
 }
 
-// append puts entries on disk. When the disk does not take them, or somebody else has written, the loop must stop: memory never
-// runs ahead of disk. Entries that the journal refuses for what they are were not written and are not applied.
-func (c *Coordinator) append(incident string, entries []recovery.Entry) error {
-	err := c.write(incident, c.state.Seq, entries)
-	if errors.Is(err, journal.ErrAppend) || errors.Is(err, journal.ErrConflict) {
-		c.failed = err
-		return fmt.Errorf("%w (%w)", ErrStopped, err)
+func (c *Coordinator) logFault(err error) {
+	var fault *engine.FaultError
+	if errors.As(err, &fault) {
+		c.cfg.Log.Error("a fault of this program", "in", fault.In, "panic", fault.Panic, "stack", string(fault.Stack))
 	}
-	if err != nil {
-		return fmt.Errorf("this cannot be recorded, so it was not done: %w", err)
-	}
-	return nil
 }
 
 // shutdown lets go of the jobs and saves the last words. What the jobs report now says nothing about the hosts: their

@@ -49,7 +49,7 @@ func (w *world) crashAt(n int, written bool) func(*Coordinator) {
 func (w *world) reload(c *Coordinator) {
 	w.remedy.mu.Lock()
 	defer w.remedy.mu.Unlock()
-	for _, h := range c.state.Hosts() {
+	for _, h := range c.engine.State().Hosts() {
 		for _, a := range h.Attempts {
 			w.remedy.recorded[a.ID] = true
 		}
@@ -189,7 +189,7 @@ func TestNothingIsSentAfterAFailedAppend(t *testing.T) {
 		if n := w.remedy.starts(); n != 0 {
 			t.Errorf("%d jobs were sent", n)
 		}
-		if c.state.Approved || c.state.Seq != 3 {
+		if c.engine.State().Approved || c.engine.State().Seq != 3 {
 			t.Error("memory has run ahead of the disk")
 		}
 		for _, l := range links {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/blackstart-recovery/blackstart/server/engine"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
@@ -170,7 +171,8 @@ func TestASecondIncidentBeginsAnew(t *testing.T) {
 			t.Errorf("the second incident's attempt was not started: %d jobs", n)
 		}
 		c.inbox <- func() { // as the late end of the first incident's job
-			c.finished(recovery.Job{ID: "ns1/1", Incident: first, Host: *c.state.Host("ns1").Host}, recovery.Result{Class: recovery.Failed, Signature: "ghost"}, false)
+			late := recovery.Job{ID: "ns1/1", Incident: first, Host: *c.engine.State().Host("ns1").Host}
+			c.finished(engine.Start{Job: late}, recovery.Result{Class: recovery.Failed, Signature: "ghost"})
 		}
 		synctest.Wait()
 		w.view(func(v View) {

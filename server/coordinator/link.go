@@ -2,9 +2,7 @@ package coordinator
 
 import (
 	"context"
-	"errors"
 
-	"github.com/blackstart-recovery/blackstart/server/journal"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
@@ -23,7 +21,7 @@ func (c *Coordinator) Attach(ctx context.Context, first recovery.Sighting) (*Lin
 	err := c.call(ctx, func() error {
 		c.links[l.host] = l
 		c.sighted(first)
-		c.dirty = true
+		c.changed = true
 		if c.cfg.Heard != nil {
 			c.cfg.Heard(l.host)
 		}
@@ -56,7 +54,7 @@ func (l *Link) Detach() {
 		}
 		delete(l.c.links, l.host)
 		l.c.sighted(recovery.Sighting{Host: l.host, Source: "agent"})
-		l.c.dirty = true
+		l.c.changed = true
 	})
 }
 
@@ -64,7 +62,7 @@ func (l *Link) Detach() {
 // incident was declared must still be able to prove itself, and one that is new in it may report already.
 func (c *Coordinator) Member(ctx context.Context, name string) (host recovery.Host, ok bool, err error) {
 	err = c.call(ctx, func() error {
-		if h := c.state.Host(name); h != nil && c.state.Outcome == "" {
+		if h := c.engine.State().Host(name); h != nil && c.engine.State().Outcome == "" {
 			host, ok = *h.Host, true
 			return nil
 		}
@@ -76,24 +74,11 @@ func (c *Coordinator) Member(ctx context.Context, name string) (host recovery.Ho
 
 // sighted records a sighting and lets it move its host.
 func (c *Coordinator) sighted(v recovery.Sighting) {
-	if v.At.IsZero() {
-		v.At = c.now()
-	}
-	merged := c.see(v)
-	if c.state.ID == "" {
-		return
-	}
-	if _, err := c.take("agent:"+v.Host, recovery.Sighted{Sighting: merged}); err != nil && c.failed == nil {
+	if err := c.engine.Sighted(v, c.now()); err != nil && c.engine.Failed() == nil {
+		c.logFault(err)
 		c.cfg.Log.Error("a sighting was refused", "host", v.Host, "error", err)
 	}
 	c.instruct(v.Host)
-}
-
-func (c *Coordinator) see(v recovery.Sighting) recovery.Sighting {
-	merged := c.state.See(v)
-	c.seen[v.Host] = merged
-	c.unsaved[v.Host] = true
-	return merged
 }
 
 func (c *Coordinator) instructAll() {
@@ -105,10 +90,10 @@ func (c *Coordinator) instructAll() {
 // instruct tells a connected agent what the state wants of it now, once. It never waits.
 func (c *Coordinator) instruct(host string) {
 	l := c.links[host]
-	if l == nil || c.failed != nil {
+	if l == nil || c.engine.Failed() != nil {
 		return
 	}
-	in := c.state.Instruct(host, c.now())
+	in := c.engine.State().Instruct(host, c.now())
 	if in.ID == "" || in.ID == l.sent {
 		return
 	}
@@ -122,19 +107,7 @@ func (c *Coordinator) instruct(host string) {
 
 // saveSightings puts the last words that are not on disk there, in one transaction.
 func (c *Coordinator) saveSightings() {
-	if len(c.unsaved) == 0 || c.failed != nil {
-		return
+	if err := c.engine.SaveSightings(c.cfg.Journal.SaveSightings); err != nil {
+		c.cfg.Log.Error("the last words are kept in memory only", "error", err)
 	}
-	batch := make([]recovery.Sighting, 0, len(c.unsaved))
-	for host := range c.unsaved {
-		batch = append(batch, c.seen[host])
-	}
-	if err := c.cfg.Journal.SaveSightings(batch); err != nil {
-		c.cfg.Log.Error("the last sightings could not be saved", "hosts", len(batch), "error", err)
-		if errors.Is(err, journal.ErrAppend) {
-			c.failed = err // the journal takes nothing any more
-		}
-		return
-	}
-	c.unsaved = map[string]bool{}
 }

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/blackstart-recovery/blackstart/server/engine"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
@@ -14,32 +15,29 @@ func (c *Coordinator) load() error {
 	if err != nil {
 		return err
 	}
+	var stories []engine.Story
 	for _, id := range ids {
-		if c.state.ID != "" {
-			c.past = append(c.past, past{c.state, c.entries})
-		}
-		c.state, c.entries = recovery.NewState(), nil
-		err := c.cfg.Journal.Read(id, func(e recovery.Entry) error {
-			c.state.Apply(e)
-			c.entries = append(c.entries, e)
-			return nil
-		})
-		if err != nil {
+		story := engine.NewStory()
+		if err := c.cfg.Journal.Read(id, story.Add); err != nil {
 			return err
 		}
+		stories = append(stories, story)
 	}
-	if err := c.loadSightings(); err != nil {
+	seen, err := c.cfg.Journal.Sightings()
+	if err != nil {
 		return err
 	}
-	if c.state.ID == "" || c.state.Outcome != "" {
+	c.engine = engine.New(func(incident string, expectedSeq uint64, entries []recovery.Entry) error {
+		return c.write(incident, expectedSeq, entries)
+	}, stories, seen)
+	c.keeper.NotBefore(c.engine.Alive())
+	c.look()
+	if !c.engine.Open() {
 		return nil
 	}
-	if _, ok := c.cfg.Playbooks.ByDigest(c.state.Playbook.Digest); !ok {
-		return fmt.Errorf("incident %s runs playbook %s with digest %s, which is not among the playbooks given: start with the folder that holds that version", c.state.ID, c.state.Playbook.Name, c.state.Playbook.Digest)
-	}
-	c.resume = true
-	for _, j := range c.state.Work(c.now()) {
-		c.resumed[keyOf(j)] = true
+	s := c.engine.State()
+	if _, ok := c.cfg.Playbooks.ByDigest(s.Playbook.Digest); !ok {
+		return fmt.Errorf("incident %s runs playbook %s with digest %s, which is not among the playbooks given: start with the folder that holds that version", s.ID, s.Playbook.Name, s.Playbook.Digest)
 	}
 	c.compareFleets()
 	return nil
@@ -49,7 +47,7 @@ func (c *Coordinator) load() error {
 func (c *Coordinator) compareFleets() {
 	own := map[string]bool{}
 	var missing, changed, added []string
-	for _, h := range c.state.Fleet.Hosts {
+	for _, h := range c.engine.State().Fleet.Hosts {
 		own[h.Name] = true
 		switch now, ok := c.fleet[h.Name]; {
 		case !ok:
@@ -67,7 +65,7 @@ func (c *Coordinator) compareFleets() {
 		return
 	}
 	c.cfg.Log.Warn("the fleet file is another than when the incident was declared; the incident goes on with its own, the next one will use the file's",
-		"incident", c.state.ID, "not-in-file", few(missing), "changed", few(changed), "not-in-incident", few(added))
+		"incident", c.engine.State().ID, "not-in-file", few(missing), "changed", few(changed), "not-in-incident", few(added))
 }
 
 // few names the first of a list and counts the rest.
@@ -77,29 +75,4 @@ func few(names []string) string {
 		return strings.Join(names, " ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], " "), len(names)-shown)
-}
-
-// loadSightings brings back the last words of every host. Nobody is connected yet. Silences
-// do not grow by the time in which no coordinator ran: see recovery.Restarted.
-func (c *Coordinator) loadSightings() error {
-	seen, err := c.cfg.Journal.Sightings()
-	if err != nil {
-		return err
-	}
-	if n := len(c.entries); n > 0 {
-		c.alive = c.entries[n-1].At
-	}
-	for _, v := range seen {
-		if v.At.After(c.alive) {
-			c.alive = v.At
-		}
-	}
-	for host, v := range seen {
-		if v.Connected && v.Source == "agent" && v.At.Before(c.alive) {
-			v.At = c.alive // it was connected for as long as there was somebody to connect to
-		}
-		v.Connected = false
-		c.seen[host] = c.state.See(v)
-	}
-	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/blackstart-recovery/blackstart/server/engine"
 	"github.com/blackstart-recovery/blackstart/server/journal"
 	"github.com/blackstart-recovery/blackstart/server/playbook"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
@@ -64,7 +65,7 @@ func TestACallerWhoGivesUp(t *testing.T) {
 			t.Error("it was done all the same")
 		}
 		if err := c.call(w.ctx, func() error {
-			if len(c.links) > 0 || len(c.seen) > 0 {
+			if _, seen := c.engine.Seen("ns1"); seen || len(c.links) > 0 {
 				t.Error("an agent that has gone is connected")
 			}
 			return nil
@@ -436,7 +437,7 @@ func TestADroppedJobSaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer w.close()
-		never := jobKey{time.Now().UTC().Format(time.DateOnly) + "-1", "ns1/1"}
+		never := engine.JobKey{Incident: time.Now().UTC().Format(time.DateOnly) + "-1", ID: "ns1/1"}
 		w.hosts["ns1"].scripts[never] = &script{done: make(chan struct{})}
 		w.open()
 		w.declare()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/blackstart-recovery/blackstart/server/engine"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
@@ -19,14 +20,13 @@ type View struct {
 // Do brings an operator's input to the open incident. incident may be empty; when it is named it must be the open one.
 func (c *Coordinator) Do(ctx context.Context, incident, actor string, in recovery.Input) error {
 	return c.call(ctx, func() error {
-		if incident != "" && incident != c.state.ID {
+		if incident != "" && incident != c.engine.State().ID {
 			if _, ok := c.find(incident); ok {
 				return &recovery.Error{Kind: recovery.KindRefused, Message: "incident " + incident + " is over: nothing in it can be changed any more"}
 			}
 			return unknownIncident(incident)
 		}
-		_, err := c.take(actor, in)
-		return err
+		return c.take(actor, in)
 	})
 }
 
@@ -34,44 +34,19 @@ func (c *Coordinator) Do(ctx context.Context, incident, actor string, in recover
 func (c *Coordinator) Declare(ctx context.Context, actor, title, book string, began time.Time) (string, error) {
 	var id string
 	err := c.call(ctx, func() error {
-		if c.state.ID != "" && c.state.Outcome == "" {
-			return &recovery.Error{Kind: recovery.KindRefused, Message: "incident " + c.state.ID + " is still open: close or abort it first"}
-		}
 		facts, err := c.choose(book)
 		if err != nil {
 			return err
 		}
 		id = c.nextID()
-		kept, keptEntries := c.state, c.entries
-		c.state, c.entries = recovery.NewState(), nil
-		c.askAnew()
-		for _, v := range c.seen {
-			c.state.See(v)
-		}
-		_, err = c.take(actor, recovery.Declare{Incident: id, Title: title, Began: began, Fleet: c.cfg.Fleet, Playbook: facts})
-		switch {
-		case err != nil:
-			c.state, c.entries = kept, keptEntries
-		case kept.ID != "":
-			c.past = append(c.past, past{kept, keptEntries})
+		err = c.engine.Declare(actor, recovery.Declare{Incident: id, Title: title, Began: began, Fleet: c.cfg.Fleet, Playbook: facts}, c.now())
+		c.logFault(err)
+		for _, l := range c.links {
+			l.sent = "" // the ids of requests begin anew
 		}
 		return err
 	})
 	return id, err
-}
-
-// askAnew forgets what agents were asked and have answered: the ids of requests begin anew with every incident, and an answer from
-// the last one must prove nothing in this one.
-func (c *Coordinator) askAnew() {
-	for host, v := range c.seen {
-		if v.Answers != "" {
-			v.Answers = ""
-			c.seen[host], c.unsaved[host] = v, true
-		}
-	}
-	for _, l := range c.links {
-		l.sent = ""
-	}
 }
 
 // choose finds the playbook by name, or the only one that fits a host of the fleet.
@@ -99,11 +74,7 @@ func (c *Coordinator) bookNames() string {
 
 // nextID names an incident after its day and its number.
 func (c *Coordinator) nextID() string {
-	n := len(c.past) + 1
-	if c.state.ID != "" {
-		n++
-	}
-	return fmt.Sprintf("%s-%d", c.now().UTC().Format(time.DateOnly), n)
+	return fmt.Sprintf("%s-%d", c.now().UTC().Format(time.DateOnly), len(c.engine.Stories())+1)
 }
 
 // View lets f read an incident, the open or last one when the name is empty. f runs in the loop: it copies what it needs and
@@ -117,7 +88,7 @@ func (c *Coordinator) View(ctx context.Context, incident string, f func(View)) e
 			}
 			return unknownIncident(incident)
 		}
-		return c.guard("view", func() { f(View{State: p.state, Entries: p.entries, Now: c.now()}) })
+		return c.show(f, p)
 	})
 }
 
@@ -127,7 +98,7 @@ func (c *Coordinator) Roll(ctx context.Context) ([]recovery.Sighting, error) {
 	roll := make([]recovery.Sighting, 0, len(c.cfg.Fleet.Hosts))
 	err := c.call(ctx, func() error {
 		for i := range c.cfg.Fleet.Hosts {
-			v := c.seen[c.cfg.Fleet.Hosts[i].Name]
+			v, _ := c.engine.Seen(c.cfg.Fleet.Hosts[i].Name)
 			v.Host = c.cfg.Fleet.Hosts[i].Name
 			roll = append(roll, v)
 		}
@@ -139,27 +110,30 @@ func (c *Coordinator) Roll(ctx context.Context) ([]recovery.Sighting, error) {
 // Incidents lets f read every incident, oldest first.
 func (c *Coordinator) Incidents(ctx context.Context, f func(View)) error {
 	return c.call(ctx, func() error {
-		return c.guard("view", func() {
-			for _, p := range c.past {
-				f(View{State: p.state, Entries: p.entries, Now: c.now()})
-			}
-			if c.state.ID != "" {
-				f(View{State: c.state, Entries: c.entries, Now: c.now()})
-			}
-		})
+		return c.show(f, c.engine.Stories()...)
 	})
 }
 
-func (c *Coordinator) find(incident string) (past, bool) {
-	if c.state.ID != "" && (incident == "" || incident == c.state.ID) {
-		return past{c.state, c.entries}, true
-	}
-	for _, p := range c.past {
-		if p.state.ID == incident {
-			return p, true
+// show lets f read stories.
+func (c *Coordinator) show(f func(View), stories ...engine.Story) error {
+	err := engine.Guard("view", func() {
+		for _, p := range stories {
+			f(View{State: p.State, Entries: p.Entries, Now: c.now()})
+		}
+	})
+	c.logFault(err)
+	return err
+}
+
+// find returns the incident named; the open or last one when the name is empty.
+func (c *Coordinator) find(incident string) (engine.Story, bool) {
+	stories := c.engine.Stories()
+	for i := len(stories) - 1; i >= 0; i-- {
+		if incident == "" || stories[i].State.ID == incident {
+			return stories[i], true
 		}
 	}
-	return past{}, false
+	return engine.Story{}, false
 }
 
 func unknownIncident(id string) error {

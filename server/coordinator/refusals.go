@@ -41,10 +41,9 @@ func (c *Coordinator) Refuse(ctx context.Context, r recovery.Refused) error {
 			return nil
 		}
 		c.cfg.Log.Warn("refused", "host", r.Host, "peer", r.Peer, "why", r.Why)
-		if c.state.ID == "" {
+		if c.engine.State().ID == "" {
 			return nil
 		}
-		_, err := c.take("engine", r)
-		return err
+		return c.take("engine", r)
 	})
 }

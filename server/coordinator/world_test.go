@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"go.uber.org/goleak"
 
+	"github.com/blackstart-recovery/blackstart/server/engine"
 	"github.com/blackstart-recovery/blackstart/server/fleet"
 	"github.com/blackstart-recovery/blackstart/server/journal"
 	"github.com/blackstart-recovery/blackstart/server/playbook"
@@ -76,7 +77,7 @@ type world struct {
 	journal *journal.Journal
 	stop    context.CancelFunc
 	ended   chan error
-	sent    map[jobKey]*runningJob // what ran when an append was made to fail
+	sent    map[engine.JobKey]context.CancelFunc // what ran when an append was made to fail
 }
 
 func newWorld(t *testing.T) *world {
@@ -95,9 +96,9 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{T: t, dir: t.TempDir(), fleet: f, books: books, hosts: map[string]*machine{}, log: hclog.NewNullLogger()}
 	w.ctx, w.off = context.WithCancel(context.Background())
-	w.remedy = &fakeRemedy{world: w, meant: map[jobKey]string{}, recorded: map[string]bool{}}
+	w.remedy = &fakeRemedy{world: w, meant: map[engine.JobKey]string{}, recorded: map[string]bool{}}
 	for _, h := range f.Hosts {
-		w.hosts[h.Name] = &machine{world: w, name: h.Name, bad: true, ran: map[jobKey]int{}, scripts: map[jobKey]*script{}}
+		w.hosts[h.Name] = &machine{world: w, name: h.Name, bad: true, ran: map[engine.JobKey]int{}, scripts: map[engine.JobKey]*script{}}
 	}
 	return w
 }
@@ -249,9 +250,9 @@ type machine struct {
 	mu      sync.Mutex
 	boots   int
 	bad     bool
-	gone    chan struct{}      // closed when the power goes
-	ran     map[jobKey]int     // executions of scripts
-	scripts map[jobKey]*script // by attempt, as their folders on a disk
+	gone    chan struct{}             // closed when the power goes
+	ran     map[engine.JobKey]int     // executions of scripts
+	scripts map[engine.JobKey]*script // by attempt, as their folders on a disk
 }
 
 type script struct{ done chan struct{} }
@@ -326,7 +327,7 @@ func (m *machine) speak(c *Coordinator, l *Link, gone <-chan struct{}, v recover
 }
 
 // run starts an attempt's script unless it was started before, and tells its end.
-func (m *machine) run(key jobKey) (s *script, joined bool) {
+func (m *machine) run(key engine.JobKey) (s *script, joined bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s := m.scripts[key]; s != nil {
@@ -368,9 +369,9 @@ type fakeRemedy struct {
 	climb func(ctx context.Context, job recovery.Job, told func(recovery.Step, string) error) recovery.Result // in place of all else; nil: none
 
 	mu       sync.Mutex
-	meant    map[jobKey]string // what each id was asked to do
-	recorded map[string]bool   // attempts whose intent is on disk
-	strict   bool              // check recorded
+	meant    map[engine.JobKey]string // what each id was asked to do
+	recorded map[string]bool          // attempts whose intent is on disk
+	strict   bool                     // check recorded
 	started  int
 }
 

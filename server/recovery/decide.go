@@ -68,7 +68,11 @@ func (s *State) restarted(v Restarted, now time.Time) []Event {
 		return nil
 	}
 	down := max(now.Sub(v.Alive), 0)
-	return []Event{&CoordinatorRestarted{Alive: now.Add(-down), Reason: fmt.Sprintf("no coordinator ran for %s; no clock of the incident did either", down.Round(time.Second))}}
+	what := "no coordinator ran for %s"
+	if v.Leap {
+		what = "the coordinator's machine slept, or its clock was put forward, by %s"
+	}
+	return []Event{&CoordinatorRestarted{Alive: now.Add(-down), Reason: fmt.Sprintf(what+"; no clock of the incident did either", down.Round(time.Second))}}
 }
 
 func (s *State) decideDeclare(d Declare, now time.Time) ([]Event, error) {

@@ -96,9 +96,12 @@ type Progressed struct {
 // when a RescueServed follows.
 type BootAsked struct{ Host, Peer string }
 
-// Restarted says that the coordinator has started again with this incident open. Alive is when it was last known to run: no
-// clock of the incident may run while nobody could hear the hosts.
-type Restarted struct{ Alive time.Time }
+// Restarted says that the coordinator has started again with this incident open, or (Leap) that its machine slept or its clock was put
+// forward. Alive is when it was last known to run: no clock of the incident may run while nobody could hear the hosts.
+type Restarted struct {
+	Alive time.Time
+	Leap  bool
+}
 
 // Tick lets time act: deadlines, soaks, gates, breakers, and the start of whatever may start.
 type Tick struct{}
