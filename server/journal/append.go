@@ -90,7 +90,7 @@ func appendTx(tx *bbolt.Tx, incident string, envelopes []envelope) error {
 		if err := b.Put(seqKey(v.Seq), value); err != nil {
 			return err
 		}
-		h.Seq, h.Hash = v.Seq, string(value[len(sealStart):bodyAt-len(sealMiddle)])
+		h.Seq, h.Hash = v.Seq, sealedHash(value)
 	}
 	value, err := sealJSON(h)
 	if err != nil {

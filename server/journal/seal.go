@@ -59,6 +59,9 @@ func sealed(v []byte) []byte {
 	return append(v, sealEnd...)
 }
 
+// sealedHash is the hash that a sealed value carries.
+func sealedHash(v []byte) string { return string(v[len(sealStart) : bodyAt-len(sealMiddle)]) }
+
 // unseal returns the body and its hash. Every byte of the value is checked.
 func unseal(v []byte) (body []byte, hash string, err error) {
 	if len(v) < bodyAt+len(sealEnd) ||

@@ -100,11 +100,11 @@ func (s *State) tripWaves(sv *survey, now time.Time) []Event {
 	}
 	var events []Event
 	for i, w := range s.Waves {
-		if w.OpenedAt.IsZero() || w.HeldBy != "" {
-			continue
+		if w.OpenedAt.IsZero() || w.HeldBy != "" && w.HeldBy != BreakerBelowShare {
+			continue // below its share a wave goes on with second tries, so its limits still count
 		}
 		v := Gate{w.Tier.Gate}.Judge(s.standing(w, sv.waves[i], now))
-		if v.Held && (w.PassedAt.IsZero() || v.Breaker != BreakerBelowShare) {
+		if v.Held && v.Breaker != w.HeldBy && (w.PassedAt.IsZero() || v.Breaker != BreakerBelowShare) {
 			events = append(events, &WaveHeld{Wave: w.N, Breaker: v.Breaker, Reason: v.Reason})
 		}
 	}

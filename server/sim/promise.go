@@ -1,0 +1,196 @@
+package sim
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/blackstart-recovery/blackstart/server/recovery"
+	"github.com/blackstart-recovery/blackstart/server/recovery/audit"
+)
+
+// Promises lists what is held against every step of every world: what only the world can know, then what the journal alone tells.
+func Promises() []audit.Invariant {
+	return append([]audit.Invariant{
+		{Name: "intent-before-act", Promise: "Nothing is sent, and no step taken, before its intent is on disk.", Source: "rule: decide, append, apply, act"},
+		{Name: "executes-at-most-once", Promise: "A script is started at most once for an attempt id, whatever crashes.", Source: "rule: exactly one attempt at a time, once"},
+		{Name: "one-script-at-a-time", Promise: "No script starts on a host while another one runs there.", Source: "rule: exactly one attempt at a time, once"},
+		{Name: "one-power-cycle", Promise: "A host is switched on for the rescue system at most once for an attempt id.", Source: "rule: exactly one attempt at a time, once"},
+		{Name: "no-forbidden-reboot", Promise: "We restart no host whose playbook forbids it.", Source: "field truth 2"},
+		{Name: "recovered-is-well", Promise: "A host that is recovered was truly well when it gave its last proof.", Source: "field truth 4; rule: proof"},
+		{Name: "stale-changes-nothing", Promise: "The result of an attempt that is over, or never was, changes nothing.", Source: "rule: exactly one attempt at a time, once"},
+		{Name: "waits-for-a-true-reason", Promise: "Every waiting host has a reason, and the reason is true.", Source: "field truth 12"},
+		{Name: "replay-equals-live", Promise: "The fold of what is on disk is the state in memory, at any moment.", Source: "design 3.1"},
+		{Name: "journal-opens", Promise: "What was written can be read again, whatever crashed.", Source: "design 3.1"},
+		{Name: "silence-is-not-relapse", Promise: "Many recovered hosts that go silent together stop all sending; they are not sent back to work.", Source: "design 3.3, mass silence"},
+		{Name: "rescue-is-a-debt", Promise: "A host that would start into the rescue system owes it openly.", Source: "field truth 6"},
+		{Name: "ends", Promise: "When the world allows it, the incident comes to its end.", Source: "design 3.3: settled or held, never open for ever"},
+		{Name: "accounted", Promise: "At the end every host that was truly hit is recovered, skipped, or named by the abort.", Source: "field truth 1"},
+		{Name: "declares", Promise: "An incident can be declared when hosts are hit.", Source: "design 3.1"},
+		{Name: "no-panic", Promise: "No input and no state makes the core panic.", Source: "how we build"},
+		{Name: "no-error", Promise: "No input leads to an error that is not an answer.", Source: "how we build"},
+	}, audit.Invariants()...)
+}
+
+// judge is told every entry as it comes to the disk.
+func (h *house) judge(e recovery.Entry) {
+	if h.w.trace != nil {
+		h.w.trace("%s %4d %-12s %T %s", h.w.now.Round(time.Second), e.Seq, e.Actor, e.Event, told(e.Event))
+	}
+	h.read(e)
+	switch v := e.Event.(type) {
+	case *recovery.HostRecovered:
+		h.isWell(v)
+	case *recovery.HostRelapsed:
+		h.isNoMass(v)
+	case *recovery.IncidentPaused, *recovery.IncidentResumed, *recovery.CoordinatorRestarted:
+		h.w.quietAt = h.w.now
+	}
+}
+
+// read lets the auditor read an entry: as it is written, and again in every life.
+func (h *house) read(e recovery.Entry) {
+	if b := h.audit.See(e); b != nil {
+		h.w.breach(b.Invariant, b.Host, "entry %d: %s", b.Seq, b.Detail)
+	}
+}
+
+func told(e recovery.Event) string {
+	data, err := recovery.EncodeEvent(e)
+	if err != nil {
+		return err.Error()
+	}
+	const most = 400
+	if len(data) > most {
+		data = append(data[:most:most], "…"...)
+	}
+	return string(data)
+}
+
+// isWell holds a recovery against what was true when the host's agent looked for its last proof.
+func (h *house) isWell(v *recovery.HostRecovered) {
+	m := h.w.byName[v.Host]
+	seen, _ := h.engine.State().Seen(v.Host)
+	var t truth
+	looked := false
+	for _, c := range seen.Content {
+		if n, err := strconv.Atoi(c.Detail); err == nil {
+			t, looked = m.looks[n], true
+		}
+	}
+	switch {
+	case !looked:
+		h.w.breach("recovered-is-well", v.Host, "it is recovered on the answer %q, which it never gave", seen.Answers)
+	case !t.well:
+		h.w.breach("recovered-is-well", v.Host, "it is recovered on the answer %q; in truth: %s", seen.Answers, t.what)
+	}
+}
+
+// isNoMass holds a relapse by silence against how many others are silent.
+func (h *house) isNoMass(v *recovery.HostRelapsed) {
+	w := h.w
+	p := w.fleet.Policy
+	if !strings.Contains(v.Signature, "silent") || w.resumed || w.now-w.quietAt < 2*p.SilentAfter {
+		return
+	}
+	recovered, quiet := 0, 0
+	for _, x := range h.engine.State().Hosts() {
+		if x.Phase != recovery.Recovered {
+			continue
+		}
+		recovered++
+		if seen, ok := h.engine.State().Seen(x.Host.Name); ok && x.Host.Agent && !seen.Connected && h.moment.Sub(seen.At) >= p.SilentAfter/2 {
+			quiet++
+		}
+	}
+	if quiet >= 4 && quiet*100 > p.MassSilence*recovered {
+		w.breach("silence-is-not-relapse", v.Host, "it has relapsed by silence while %d of %d recovered hosts are silent", quiet, recovered)
+	}
+}
+
+// haunt brings a result that nobody waits for.
+func (h *house) haunt(m *machine, id string, r recovery.Result, resumed bool) {
+	if h.jobs[id] != nil {
+		return // somebody waits for it
+	}
+	s := h.engine.State().Host(m.name())
+	if n := len(s.Attempts); n > 0 && s.Attempts[n-1].Ended.IsZero() && s.Attempts[n-1].ID == id {
+		return
+	}
+	if in := h.engine.State().Instruct(m.name(), h.moment); in.ID == id {
+		return
+	}
+	h.w.tally.Ghosts++
+	before := standing(s)
+	if err := h.take("engine", recovery.Finished{Job: id, Host: m.name(), Result: r, Resumed: resumed}); err != nil || !h.up {
+		return
+	}
+	if after := standing(s); after != before {
+		h.w.breach("stale-changes-nothing", m.name(), "the late result %s of %s changes\n%s\ninto\n%s", r.Class, id, before, after)
+	}
+}
+
+// standing is a host's state but for the results that are told of it.
+func standing(h *recovery.HostState) string {
+	c := *h
+	c.Attempts, c.Host = nil, nil
+	return fmt.Sprintf("%d attempts, %+v", len(h.Attempts), c)
+}
+
+// settled holds after every moment has acted to its end.
+func (w *World) settled() {
+	s := w.house.engine.State()
+	for _, m := range w.machines {
+		if m.target {
+			if h := s.Host(m.name()); h != nil && s.Outcome == "" && !owes(h, recovery.DebtBootTarget) {
+				w.breach("rescue-is-a-debt", m.name(), "it would start into the rescue system, and nobody owes anything")
+			}
+		}
+	}
+	if s.ID != "" && s.Outcome == "" && (len(w.machines) < 100 || w.tally.Steps%64 == 0) {
+		w.reasons(s)
+	}
+}
+
+func owes(h *recovery.HostState, debt string) bool {
+	for _, d := range h.Debts {
+		if d.ID == debt && d.Cleared.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// conclude is the account at the end.
+func (w *World) conclude() {
+	s := w.house.engine.State()
+	w.tally.Incidents, w.tally.Hosts, w.tally.Passed, w.tally.Entries = 1, len(w.machines), w.now, len(w.house.disk.values)
+	w.tally.Outcomes[s.Outcome]++
+	if w.failed != nil || w.nothing {
+		return
+	}
+	w.house.compare()
+	if b := w.house.audit.End(); b != nil {
+		w.breach(b.Invariant, b.Host, "%s", b.Detail)
+	}
+	for _, m := range w.hit {
+		h := s.Host(m.name())
+		if h.Phase != recovery.Recovered && h.Phase != recovery.Skipped && !s.Aborted {
+			w.breach("accounted", m.name(), "it was hit, the incident is %s, and it is %s (%s)", s.Outcome, h.Phase, h.Reason)
+		}
+	}
+}
+
+// stuck says what an incident that does not end waits for.
+func (w *World) stuck() string {
+	s := w.house.engine.State()
+	why := s.Why(w.house.moment)
+	var list []string
+	for _, h := range s.Hosts() {
+		if h.Phase != recovery.Recovered && h.Phase != recovery.NotHit && h.Phase != recovery.Skipped && len(list) < 5 {
+			list = append(list, fmt.Sprintf("%s %s (%s; %s; %s)", h.Host.Name, h.Phase, h.Reason, why[h.Host.Name].Text, w.byName[h.Host.Name].truth().what))
+		}
+	}
+	return strings.Join(list, "; ")
+}

@@ -1,0 +1,216 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/blackstart-recovery/blackstart/server/engine"
+	"github.com/blackstart-recovery/blackstart/server/recovery"
+)
+
+// job is what a remedy does for the coordinator in one of its lives. It dies with it; what runs on a machine does not.
+type job struct {
+	engine.Start
+	h       *house
+	m       *machine
+	life    int
+	began   time.Duration
+	over    bool
+	claimed bool // a script was started or joined
+}
+
+// launch carries out the order to start a job. Its intent must be on disk.
+func (h *house) launch(start engine.Start) {
+	w := h.w
+	j := &job{Start: start, h: h, m: w.byName[start.Host.Name], life: h.life, began: w.now}
+	if start.Kind == recovery.JobRepair && !h.disk.intents[start.ID] {
+		w.breach("intent-before-act", start.Host.Name, "%s is sent and is not on disk", start.ID)
+	}
+	if h.jobs[start.ID] != nil {
+		w.breach("intent-before-act", start.Host.Name, "%s is sent twice in one life", start.ID)
+	}
+	h.jobs[start.ID] = j
+	w.tally.Jobs++
+	if start.Kind == recovery.JobRepair {
+		j.after(start.Timeout+w.draw(0, time.Second), func() { j.end(j.outOfTime()) })
+	}
+	switch {
+	case start.Kind == recovery.JobVerify:
+		j.after(w.draw(time.Second, 20*time.Second), j.probe)
+	case start.Kind == recovery.JobUnboot:
+		j.after(w.draw(time.Second, 20*time.Second), j.unboot)
+	case start.Rung.Kind == recovery.RungRescue || start.Rung.Kind == recovery.RungHelper:
+		(&ascent{job: j, taken: start.Step}).begin()
+	default:
+		j.after(w.draw(10*time.Millisecond, w.odds.dial), j.dial)
+	}
+}
+
+// after goes on with the job, if it still runs then.
+func (j *job) after(d time.Duration, do func()) {
+	j.h.w.after(d, func() {
+		if !j.over && j.h.up && j.h.life == j.life {
+			do()
+		}
+	})
+}
+
+// end brings the result. A copy of it may haunt the engine later.
+func (j *job) end(r recovery.Result) {
+	if j.over {
+		return
+	}
+	j.over = true
+	h := j.h
+	if !h.up || h.life != j.life {
+		return
+	}
+	delete(h.jobs, j.ID)
+	h.look()
+	if !h.up {
+		return
+	}
+	h.must(h.engine.Finished(j.Start, r, h.moment))
+	if h.w.chance(h.w.odds.doubled) {
+		h.w.after(h.w.draw(time.Second, 20*time.Minute), func() {
+			if h.up {
+				h.haunt(j.m, j.ID, r, j.Resumed)
+			}
+		})
+	}
+}
+
+// cancel is the engine's word that the job ought not to run any more.
+func (j *job) cancel() {
+	if j.over {
+		return
+	}
+	r := recovery.Result{Class: recovery.Cancelled, Signature: "cancelled"}
+	if j.claimed {
+		r = recovery.Result{Class: recovery.Lost, Signature: "cancelled in mid-run"}
+	}
+	j.end(r)
+}
+
+func (j *job) outOfTime() recovery.Result {
+	if j.claimed {
+		return recovery.Result{Class: recovery.Lost, Signature: "connection lost"}
+	}
+	return recovery.Result{Class: recovery.TimedOut, Signature: "no end in time"}
+}
+
+// dial tries to reach the rung's system, and begins or joins the script there.
+func (j *job) dial() {
+	m, w := j.m, j.h.w
+	in, reachable := j.reaches()
+	switch {
+	case reachable && m.door != "" && in == own:
+		j.end(recovery.Result{Class: m.door, Signature: string(m.door)})
+	case reachable:
+		j.run(in)
+	case j.claimed: // it is joined as long as the job lasts
+		j.after(w.draw(5*time.Second, 30*time.Second), j.dial)
+	case j.Rung.Kind == recovery.RungRace && w.now-j.began < within(j.Rung):
+		j.after(w.draw(time.Second, 10*time.Second), j.dial)
+	default:
+		j.after(w.draw(0, w.odds.dial), func() {
+			j.end(recovery.Result{Class: recovery.Unreachable, Signature: "no answer"})
+		})
+	}
+}
+
+func within(r recovery.Rung) time.Duration {
+	if r.Within > 0 {
+		return r.Within
+	}
+	return recovery.DefaultWithin
+}
+
+// reaches reports in which system a login on the job's rung would find itself now.
+func (j *job) reaches() (system, bool) {
+	m, w := j.m, j.h.w
+	switch {
+	case !w.connected(m):
+		return off, false
+	case j.Rung.Environment == recovery.EnvLinux:
+		return own, m.runs == own
+	case j.Rung.Kind == recovery.RungSSH: // a rescue system that somebody keeps ready at an address of its own
+		return m.runs, m.reached && m.runs != booting
+	}
+	return rescue, m.runs == rescue
+}
+
+// run starts or joins the script.
+func (j *job) run(in system) {
+	m, w := j.m, j.h.w
+	s := m.claim(j.Job, in)
+	j.claimed = true
+	if s.runs > 1 {
+		w.breach("executes-at-most-once", m.name(), "%s was started %d times", j.ID, s.runs)
+	}
+	j.follow(s, in)
+}
+
+// follow waits for the script's exit, over connections that come and go.
+func (j *job) follow(s *script, in system) {
+	m, w := j.m, j.h.w
+	if now, reachable := j.reaches(); !reachable || now != in {
+		j.after(w.draw(time.Second, 20*time.Second), j.dial)
+		return
+	}
+	switch {
+	case s.ended:
+		j.collect(s)
+	case m.current != s: // a claim without an exit, and nothing runs: the machine went down in its middle
+		j.end(recovery.Result{Class: recovery.Lost, Signature: "no exit", Joined: true})
+	default:
+		j.after(w.draw(time.Second, w.odds.notice), func() { j.follow(s, in) })
+	}
+}
+
+// collect brings the script's result, and restarts the machine where that is due and was not done.
+func (j *job) collect(s *script) {
+	m := j.m
+	r := s.result
+	r.Exit = 0
+	if j.Rung.Environment == recovery.EnvLinux {
+		r.Boot = m.bootName(s.boot)
+	}
+	if r.Class == recovery.Succeeded && j.Reboot && !s.reboot {
+		s.reboot, r.Rebooted = true, true
+		j.h.w.restarts(m, j.Job)
+		m.restart()
+	} else if r.Class == recovery.Succeeded && s.reboot {
+		r.Rebooted = true
+	}
+	j.h.w.after(j.h.w.draw(0, j.h.w.odds.latency), func() {
+		if j.h.up && j.h.life == j.life {
+			j.end(r)
+		}
+	})
+}
+
+// probe fetches the proof of a host without an agent.
+func (j *job) probe() {
+	m, w := j.m, j.h.w
+	if m.runs != own || !w.connected(m) || m.door != "" || m.bootID() == j.BootBefore {
+		if w.now-j.began < j.Timeout {
+			j.after(w.draw(5*time.Second, time.Minute), j.probe)
+			return
+		}
+		j.end(recovery.Result{Class: recovery.TimedOut, Detail: "no facts of another boot"})
+		return
+	}
+	v := m.gather(j.ID)
+	v.Source = "ssh"
+	j.end(recovery.Result{Class: recovery.Succeeded, Sighting: &v})
+}
+
+// unboot sees that the machine boots from its own disk.
+func (j *job) unboot() {
+	if j.m.deaf || !j.h.w.powered(j.m) {
+		j.end(recovery.Result{Class: recovery.Failed, Signature: "boot target did not change"})
+		return
+	}
+	j.m.target = false
+	j.end(recovery.Result{Class: recovery.Succeeded, BootTarget: recovery.BootTargetDisk})
+}

@@ -1,0 +1,177 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/blackstart-recovery/blackstart/server/recovery"
+)
+
+// trouble is one thing that goes wrong, and the next one after it.
+func (w *World) trouble() {
+	if w.calm {
+		return
+	}
+	w.after(w.draw(0, 2*w.odds.pace), w.trouble)
+	m := w.anyMachine()
+	kinds := []func(*machine){
+		w.crash, w.crash, w.crash, w.partition, w.ghost, w.ghost, w.jump, w.olderCopy, w.keepCopy, w.keepCopy, w.massSilence, w.impostor,
+		func(m *machine) { m.spoil() },
+		func(m *machine) { m.parkNow() },
+		func(m *machine) { m.sick = !m.sick; m.tell() },
+		func(m *machine) { m.mute = !m.mute },
+		func(m *machine) { m.cutOff() },
+		func(m *machine) { m.restart() },
+		func(m *machine) { m.heal() },
+		func(m *machine) { m.deaf = !m.deaf },
+		func(m *machine) { m.never = !m.never },
+		func(m *machine) { m.sticks = !m.sticks },
+		func(m *machine) {
+			m.door = pick[recovery.Class](w, "", "", recovery.AuthRefused, recovery.HostKeyMismatch)
+		},
+	}
+	kinds[w.below(len(kinds))](m)
+}
+
+// crash ends the coordinator: now, at its next append (before or after it), or between two orders.
+func (w *World) crash(*machine) {
+	h := w.house
+	if !h.up {
+		return
+	}
+	switch w.below(5) {
+	case 0:
+		h.stop(w.draw(time.Second, 40*time.Minute))
+	case 1, 2:
+		h.fuse = fuse{lit: true, before: true}
+	case 3:
+		h.fuse = fuse{lit: true, orders: -1}
+	case 4:
+		h.fuse = fuse{lit: true, orders: w.below(4)}
+	}
+}
+
+// partition cuts a site off for a while.
+func (w *World) partition(*machine) {
+	n := w.below(len(w.sites))
+	if w.sites[n].cut {
+		return
+	}
+	w.tally.Partitions++
+	w.sites[n].cut = true
+	for _, m := range w.machines {
+		if m.site == n && m.link != nil {
+			m.link.cut(w.draw(0, time.Minute))
+			m.connect(w.draw(time.Second, time.Minute))
+		}
+	}
+	w.after(w.draw(time.Minute, 2*time.Hour), func() { w.sites[n].cut = false })
+}
+
+// massSilence is a fault of the coordinator's own network.
+func (w *World) massSilence(*machine) {
+	if w.sites[0].cut || w.sites[1].cut || w.sites[2].cut {
+		return
+	}
+	for i := range w.sites {
+		w.sites[i].cut = true
+	}
+	for _, m := range w.machines {
+		if m.link != nil {
+			m.link.cut(w.draw(0, time.Minute))
+			m.connect(w.draw(time.Second, time.Minute))
+		}
+	}
+	w.after(w.draw(time.Minute, time.Hour), func() {
+		for i := range w.sites {
+			w.sites[i].cut = false
+		}
+	})
+}
+
+// jump sets the coordinator's clock, or lets its machine sleep.
+func (w *World) jump(*machine) {
+	h := w.house
+	by := w.draw(3*time.Second, 5*time.Hour)
+	switch w.below(3) {
+	case 0:
+		h.set += by
+	case 1:
+		h.set -= by
+	case 2:
+		h.slept += by
+		h.set += by // the world did not wait; only this machine's own clock stood still
+	}
+}
+
+// keepCopy copies the journal, as a responder does.
+func (w *World) keepCopy(*machine) {
+	if h := w.house; h.up && len(h.disk.values) > 0 && len(h.copies) < 5 {
+		h.copies = append(h.copies, h.disk.copy())
+	}
+}
+
+// olderCopy lets people go on from an older copy of the journal.
+func (w *World) olderCopy(*machine) {
+	h := w.house
+	if len(h.copies) == 0 || !h.up || !w.chance(300) {
+		return
+	}
+	h.stop(time.Hour)
+	h.disk.restore(h.copies[w.below(len(h.copies))])
+	h.copies = nil
+	for _, m := range w.machines {
+		clear(m.cycles) // nobody can know what that lost tail of the journal had sent
+	}
+	w.tally.Restores++
+	w.after(w.draw(time.Minute, 30*time.Minute), func() {
+		if !h.up {
+			h.start()
+			h.settle()
+		}
+	})
+}
+
+// ghost delivers the result of an attempt that is over, or of one that never was. It must change nothing.
+func (w *World) ghost(m *machine) {
+	h := w.house
+	if !h.up || h.engine.State().ID == "" {
+		return
+	}
+	s := h.engine.State().Host(m.name())
+	id := fmt.Sprintf("%s/%d", m.name(), 1+w.below(len(s.Attempts)+2))
+	if w.chance(250) {
+		id += pick(w, "/verify/0", "/verify/1", "/unboot/1")
+	}
+	v := recovery.Sighting{Host: m.name(), BootID: "ghost", Connected: true, Content: []recovery.Content{{Playbook: w.playbook().Digest, Good: 1}}}
+	r := recovery.Result{Class: pick(w, recovery.Succeeded, recovery.Failed, recovery.Unreachable, recovery.HostKeyMismatch, recovery.Lost, recovery.NothingFound),
+		Signature: "ghost", Sighting: &v, BootTarget: pick(w, "", recovery.BootTargetDisk)}
+	h.haunt(m, id, r, w.chance(500))
+}
+
+// impostor asks in a host's name what to boot.
+func (w *World) impostor(m *machine) {
+	if m.runs == off || m.runs == booting {
+		return // it may be the host itself
+	}
+	_ = w.house.take("host:"+m.name(), recovery.BootAsked{Host: m.name(), Peer: "192.0.2.66"})
+}
+
+// parkNow lets a machine give up.
+func (m *machine) parkNow() { m.down(parked) }
+
+// cutOff breaks the agent's link, which comes back soon, or stays away.
+func (m *machine) cutOff() {
+	if m.link == nil {
+		return
+	}
+	m.link.cut(m.w.draw(0, time.Minute))
+	m.silent = m.w.chance(300)
+	m.connect(m.w.draw(0, time.Minute))
+}
+
+// heal is the vendor's channel, or a person who tells nobody.
+func (m *machine) heal() {
+	m.bad, m.left = 0, 0
+	m.restart()
+}
