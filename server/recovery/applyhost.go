@@ -137,12 +137,15 @@ func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
 		} else {
 			h.fail(v.Result.Class, v.Result.Signature)
 		}
+		if (v.Result.Class == Failed || v.Result.Class == TimedOut) && v.Result.Boot != "" {
+			h.touched(v.Result.Boot)
+		}
 		h.retryAt(v.Rung, v.Until, at, clock)
 		return
 	}
 	h.verifyBy = clock.Add(v.Until.Sub(at))
 	if v.Result.Class != NothingFound {
-		rescue := a.Rung < len(h.Host.Ladder) && h.Host.Ladder[a.Rung].Environment != EnvLinux
+		rescue := a.Rung >= 0 && a.Rung < len(h.Host.Ladder) && h.Host.Ladder[a.Rung].Environment != EnvLinux
 		h.changed = &change{restarted: v.Result.Rebooted || rescue}
 		h.changed.before(h.bootAtStart, v.Result.Boot)
 	}
@@ -163,6 +166,14 @@ func (s *State) applyHands(h *HostState, v *HandsFinished, at time.Time) {
 	h.proofs, h.ProvenAt = 0, time.Time{}
 	h.move(Verifying, "work done by "+v.By+"; proof is awaited", at)
 	h.verifyBy, h.Owner = s.clock(at).Add(v.Until.Sub(at)), ""
+}
+
+// touched notes a boot in which a script ran and did not come to a good end: nobody knows what it has done by then.
+func (h *HostState) touched(boot string) {
+	if h.changed == nil {
+		h.changed = &change{}
+	}
+	h.changed.before(boot)
 }
 
 func (c *change) before(boots ...string) {
