@@ -28,7 +28,7 @@ func (o Options) grain(hosts int) time.Duration {
 type odds struct {
 	latency, answer, dial, notice, returns, flush time.Duration
 	doubled, heals, lies, halves, nothing         int
-	fails, hangs, strange                         int
+	fails, hangs, strange, limps, stuck           int
 	trouble                                       time.Duration // until when things go wrong
 	pace                                          time.Duration // between two troubles
 	people                                        time.Duration // between two acts of people who do not know what they do; 0: none
@@ -52,6 +52,7 @@ func newWorld(seed uint64, o Options) *World {
 		w.byName[m.name()] = m
 	}
 	w.house = &house{w: w, disk: newDisk(incident)}
+	w.forget()
 	return w
 }
 
@@ -75,6 +76,8 @@ func (w *World) drawOdds(hosts int) odds {
 		o.trouble = w.draw(time.Hour, 24*time.Hour)
 		o.pace = w.draw(30*second, 10*time.Minute)
 	}
+	o.limps = pick(w, 0, 300, 900)
+	o.stuck = pick(w, 0, 0, 20)
 	if w.chance(500) {
 		o.people = w.draw(time.Minute, time.Hour)
 	}
@@ -107,7 +110,7 @@ func (w *World) drawBooks() [2]recovery.Playbook {
 func (w *World) drawFleet() recovery.Fleet {
 	f := recovery.Fleet{Name: "any", Policy: recovery.DefaultPolicy()}
 	f.Policy.TriesPerRung = 1 + w.below(3)
-	f.Policy.MaxAttempts = 1 + w.below(7)
+	f.Policy.MaxAttempts = 1 + w.below(10)
 	f.Policy.MaxInFlight = 1 + w.below(20)
 	f.Policy.MassSilence = 10 + w.below(60)
 	f.Policy.MaxRelapses = 1 + w.below(3)
@@ -195,10 +198,11 @@ func (w *World) drawMachine(h *recovery.Host) *machine {
 	if w.chance(500) {
 		m.left = 1
 	}
-	if w.chance(700) {
+	m.limps = w.chance(w.odds.limps)
+	if w.chance(600) {
 		m.parks = 1 + w.below(4)
 	}
-	if m.parks == 0 {
+	if m.limps || m.parks == 0 || w.chance(300) {
 		m.runs = booting
 	}
 	switch w.below(60) {

@@ -61,6 +61,7 @@ func (h *house) start() {
 	h.keeper = engine.Timekeeper{}
 	h.keeper.NotBefore(h.engine.Alive())
 	h.look()
+	h.w.listen(true, !h.engine.State().PausedAt.IsZero())
 	h.must(h.engine.Resume(h.moment))
 	for _, m := range h.w.machines {
 		if m.link != nil {
@@ -79,8 +80,11 @@ func (h *house) stop(down time.Duration) {
 		return
 	}
 	h.w.tally.Kills++
-	h.compare()
+	if h.w.chance(300) {
+		h.compare()
+	}
 	h.up, h.fuse = false, fuse{}
+	h.w.listen(false, false)
 	h.w.after(down, func() {
 		if !h.up {
 			h.start()

@@ -35,6 +35,7 @@ type machine struct {
 	silent  bool // its agent does not connect
 	parks   int  // crashes until it parks; 0: it loops for ever
 	crashes int  // in a row
+	limps   bool // bad content does not crash it
 	loops   time.Duration
 	door    recovery.Class // how SSH ends here before anything starts: "" for well
 	reached bool           // a rescue system at another address always answers
@@ -129,13 +130,17 @@ func (m *machine) start() {
 		}
 	}
 	m.runs = own
-	if m.bad == 0 {
+	if m.bad == 0 || m.limps {
 		m.crashes = 0
 		m.connect(m.w.draw(time.Second, time.Minute))
 		return
 	}
-	m.w.tally.Crashes++
 	m.connect(m.w.draw(time.Second, m.loops))
+	m.dies()
+}
+
+// dies lets bad content crash the machine after a while, if it is still there.
+func (m *machine) dies() {
 	boot := m.boot
 	m.w.after(m.loops, func() {
 		if m.boot == boot && m.runs == own && m.bad > 0 {
@@ -146,6 +151,7 @@ func (m *machine) start() {
 
 // crash is what bad content does: the machine starts again, or gives up.
 func (m *machine) crash() {
+	m.w.tally.Crashes++
 	if m.crashes++; m.parks > 0 && m.crashes >= m.parks {
 		m.down(parked)
 		return
@@ -160,13 +166,8 @@ func (m *machine) crash() {
 func (m *machine) spoil() {
 	m.bad = 1
 	m.tell()
-	if m.runs == own {
-		boot := m.boot
-		m.w.after(m.loops, func() {
-			if m.boot == boot && m.runs == own && m.bad > 0 {
-				m.crash()
-			}
-		})
+	if m.runs == own && !m.limps {
+		m.dies()
 	}
 }
 

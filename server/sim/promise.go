@@ -24,6 +24,8 @@ func Promises() []audit.Invariant {
 		{Name: "replay-equals-live", Promise: "The fold of what is on disk is the state in memory, at any moment.", Source: "design 3.1"},
 		{Name: "journal-opens", Promise: "What was written can be read again, whatever crashed.", Source: "design 3.1"},
 		{Name: "silence-is-not-relapse", Promise: "Many recovered hosts that go silent together stop all sending; they are not sent back to work.", Source: "design 3.3, mass silence"},
+		{Name: "clock-stands-still", Promise: "No deadline and no soak runs while the incident is paused, while no coordinator runs, or because a clock was set.", Source: "design 3.3, pause"},
+		{Name: "relapse-is-noticed", Promise: "No host stays recovered that reports bad content.", Source: "field truth 7"},
 		{Name: "rescue-is-a-debt", Promise: "A host that would start into the rescue system owes it openly.", Source: "field truth 6"},
 		{Name: "ends", Promise: "When the world allows it, the incident comes to its end.", Source: "design 3.3: settled or held, never open for ever"},
 		{Name: "accounted", Promise: "At the end every host that was truly hit is recovered, skipped, or named by the abort.", Source: "field truth 1"},
@@ -39,6 +41,7 @@ func (h *house) judge(e recovery.Entry) {
 		h.w.trace("%s %4d %-12s %T %s", h.w.now.Round(time.Second), e.Seq, e.Actor, e.Event, told(e.Event))
 	}
 	h.read(e)
+	h.w.time(e.Event)
 	switch v := e.Event.(type) {
 	case *recovery.HostRecovered:
 		h.isWell(v)
@@ -141,16 +144,28 @@ func standing(h *recovery.HostState) string {
 // settled holds after every moment has acted to its end.
 func (w *World) settled() {
 	s := w.house.engine.State()
-	for _, m := range w.machines {
-		if m.target {
-			if h := s.Host(m.name()); h != nil && s.Outcome == "" && !owes(h, recovery.DebtBootTarget) {
-				w.breach("rescue-is-a-debt", m.name(), "it would start into the rescue system, and nobody owes anything")
-			}
+	if s.ID == "" || s.Outcome != "" || len(w.machines) > 100 && w.tally.Steps%64 > 0 {
+		return
+	}
+	for _, h := range s.Hosts() {
+		m := w.byName[h.Host.Name]
+		if m.target && !owes(h, recovery.DebtBootTarget) {
+			w.breach("rescue-is-a-debt", m.name(), "it would start into the rescue system, and nobody owes anything")
+		}
+		if seen, _ := s.Seen(m.name()); h.Phase == recovery.Recovered && seen.Connected && reportsBad(seen, s.Playbook.Digest) {
+			w.breach("relapse-is-noticed", m.name(), "it reports bad content, and is recovered")
 		}
 	}
-	if s.ID != "" && s.Outcome == "" && (len(w.machines) < 100 || w.tally.Steps%64 == 0) {
-		w.reasons(s)
+	w.reasons(s)
+}
+
+func reportsBad(v recovery.Sighting, digest string) bool {
+	for _, c := range v.Content {
+		if c.Playbook == digest && c.Bad > 0 {
+			return true
+		}
 	}
+	return false
 }
 
 func owes(h *recovery.HostState, debt string) bool {

@@ -30,6 +30,9 @@ func (h *house) launch(start engine.Start) {
 	}
 	h.jobs[start.ID] = j
 	w.tally.Jobs++
+	if w.chance(w.odds.stuck) {
+		return // a fault in the remedy: it never comes to an end
+	}
 	if start.Kind == recovery.JobRepair {
 		j.after(start.Timeout+w.draw(0, time.Second), func() { j.end(j.outOfTime()) })
 	}

@@ -123,6 +123,7 @@ func (w *World) olderCopy(*machine) {
 	for _, m := range w.machines {
 		clear(m.cycles) // nobody can know what that lost tail of the journal had sent
 	}
+	w.forget()
 	w.tally.Restores++
 	w.after(w.draw(time.Minute, 30*time.Minute), func() {
 		if !h.up {

@@ -22,26 +22,27 @@ const incident = "sim-1"
 
 // World is one simulated incident.
 type World struct {
-	seed     uint64
-	rnd      *rand.Rand
-	now      time.Duration // since epoch, the true time
-	queue    queue
-	fleet    recovery.Fleet
-	books    [2]recovery.Playbook // as declared, and revised
-	revised  bool                 // the incident runs the second
-	machines []*machine           // by name
-	byName   map[string]*machine
-	sites    []site
-	odds     odds
-	calm     bool // nothing goes wrong any more, and people do their best
-	house    *house
-	hit      []*machine // truly, when the incident was declared
-	nothing  bool       // nobody was hit, so there was nothing to declare
-	resumed  bool       // a person has resumed, and so accepted silences
-	quietAt  time.Duration
-	tally    Tally
-	failed   *Breach
-	trace    func(format string, args ...any)
+	seed      uint64
+	rnd       *rand.Rand
+	now       time.Duration // since epoch, the true time
+	queue     queue
+	fleet     recovery.Fleet
+	books     [2]recovery.Playbook // as declared, and revised
+	revised   bool                 // the incident runs the second
+	machines  []*machine           // by name
+	byName    map[string]*machine
+	sites     []site
+	odds      odds
+	calm      bool // nothing goes wrong any more, and people do their best
+	house     *house
+	listening listening
+	hit       []*machine // truly, when the incident was declared
+	nothing   bool       // nobody was hit, so there was nothing to declare
+	resumed   bool       // a person has resumed, and so accepted silences
+	quietAt   time.Duration
+	tally     Tally
+	failed    *Breach
+	trace     func(format string, args ...any)
 }
 
 // site is a place with a network of its own.
@@ -49,9 +50,23 @@ type site struct{ cut bool }
 
 // Tally counts what happened.
 type Tally struct {
-	Incidents, Hosts, Steps, Entries, Jobs, Executions, Kills, Restores, Leaps, Crashes, Partitions, Ghosts, Acts, Refusals, Revisions int
-	Outcomes                                                                                                                           map[string]int
-	Passed                                                                                                                             time.Duration // simulated time
+	Incidents  int            `json:"incidents"`
+	Hosts      int            `json:"hosts"`
+	Steps      int            `json:"steps"` // moments at which something happened
+	Passed     time.Duration  `json:"passed_ns"`
+	Outcomes   map[string]int `json:"outcomes"`
+	Entries    int            `json:"entries"`
+	Kills      int            `json:"kills"`    // of the coordinator
+	Restores   int            `json:"restores"` // from an older copy of the journal
+	Leaps      int            `json:"leaps"`    // of its clock
+	Jobs       int            `json:"jobs"`
+	Executions int            `json:"executions"` // of scripts
+	Crashes    int            `json:"crashes"`    // of hosts
+	Partitions int            `json:"partitions"`
+	Ghosts     int            `json:"ghosts"` // results that nobody waited for
+	Acts       int            `json:"acts"`   // of people
+	Refusals   int            `json:"refusals"`
+	Revisions  int            `json:"revisions"`
 }
 
 // Breach is a broken promise, and how to see it again.

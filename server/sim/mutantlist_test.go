@@ -1,0 +1,79 @@
+//go:build mutants
+
+package sim
+
+// mutant is one deliberate fault: a text of a file that is replaced, and the promises that may kill it.
+type mutant struct {
+	name, file, fault string
+	old, new          string
+	killers           []string
+}
+
+// Files that mutants stand in.
+const (
+	inAttempt  = "server/recovery/attempt.go"
+	inApply    = "server/recovery/applyhost.go"
+	inBoot     = "server/recovery/boot.go"
+	inDecide   = "server/recovery/decide.go"
+	inEngine   = "server/engine/engine.go"
+	inGate     = "server/recovery/gate.go"
+	inKeeper   = "server/engine/timekeeper.go"
+	inProof    = "server/recovery/proof.go"
+	inSchedule = "server/recovery/schedule.go"
+	inScope    = "server/recovery/scope.go"
+	inState    = "server/recovery/state.go"
+	inSurvey   = "server/recovery/survey.go"
+	inTick     = "server/recovery/tick.go"
+	inUsage    = "server/recovery/usage.go"
+	inWhy      = "server/recovery/why.go"
+	inWork     = "server/engine/work.go"
+)
+
+var mutants = []mutant{
+	{"drops-the-fsync", "server/sim/disk.go", "an append returns before the disk has it", "	d.sync()\n	return nil", "	return nil", []string{"intent-before-act"}},
+	{"goes-on-after-a-failed-append", inEngine, "the disk refuses and memory runs ahead", "		e.failed = err\n		return fmt.Errorf", "		return nil\n		return fmt.Errorf", []string{"intent-before-act", "replay-equals-live", "no-error"}},
+	{"applies-before-it-appends", inEngine, "the state has what the disk refuses", "	if err := e.append(id, entries); err != nil {\n		return nil, err\n	}\n	for _, entry := range entries {\n		s.Apply(entry)\n	}",
+		"	for _, entry := range entries {\n		s.Apply(entry)\n	}\n	s.Seq -= uint64(len(entries))\n	if err := e.append(id, entries); err != nil {\n		e.failed = nil\n		return nil, err\n	}\n	s.Seq += uint64(len(entries))", []string{"intent-before-act", "replay-equals-live", "no-error", "journal-opens"}},
+	{"decides-by-writing", inSchedule, "a decision changes the state that it reads", "	r.unproven++\n	for _, g := range h.Host.Groups {\n		sv.group[g]++", "	r.unproven++\n	h.tries++\n	for _, g := range h.Host.Groups {\n		sv.group[g]++", []string{"replay-equals-live", "tries-per-rung"}},
+	{"accepts-stale-results", inAttempt, "any result ends the attempt under way", "	if a := h.attempt(); a != nil && a.ID == in.Job && h.Phase == Attempting {", "	if a := h.attempt(); a != nil && h.Phase == Attempting {", []string{"stale-changes-nothing", "ends-once", "attempt-numbers"}},
+	{"late-results-count", inApply, "a late result moves its host", "		a.late = true\n", "		a.late = true\n		h.move(NeedsHands, v.Reason, at)\n", []string{"stale-changes-nothing", "legal-move"}},
+	{"unreachable-is-success", inAttempt, "a host that was not reached counts as repaired", "	case Succeeded:\n		verify(", "	case Succeeded, Unreachable:\n		verify(", []string{"class-decides"}},
+	{"exit-0-is-proof", inProof, "the answer to the request proves, whatever it says", "	if v.BootMode != \"\" && v.BootMode != BootNormal {", "	if true {\n		return \"\"\n	}\n	if v.BootMode != \"\" && v.BootMode != BootNormal {", []string{"recovered-is-well", "proof-complete"}},
+	{"any-boot-proves", inProof, "no other boot id is asked for", "	case slices.Contains(h.changed.boots, v.BootID):\n		return \"it has not", "	case false:\n		return \"it has not", []string{"proof-after-restart", "recovered-is-well"}},
+	{"a-failed-script-leaves-no-trace", inApply, "no restart is asked for after a script that was stopped in mid-run", "	if (v.Result.Class == Failed ||", "	if false && (v.Result.Class == Failed ||", []string{"proof-after-restart"}},
+	{"old-answers-prove", inProof, "facts that were asked for earlier prove too", "	if h.askAt(s.soakOver(h, now)) != v.Answers {", "	if false {", []string{"proof-answers", "recovered-is-well"}},
+	{"sick-hosts-are-well", inProof, "health checks do not count", "	if ok, check := v.healthy(); !ok {", "	if ok, check := v.healthy(); !ok && false {", []string{"recovered-is-well", "proof-complete"}},
+	{"no-soak", inState, "the soak is over at once", "	return h.Phase == Verifying && !h.ProvenAt.IsZero() && !s.clock(now).Before(h.soakUntil)", "	return h.Phase == Verifying && !h.ProvenAt.IsZero()", []string{"soak-held"}},
+	{"clocks-run-while-paused", inState, "a pause does not stop the clocks", "	if !s.PausedAt.IsZero() && at.After(s.PausedAt) {\n		at = s.PausedAt\n	}\n	var frozen", "	var frozen", []string{"soak-held", "lease"}},
+	{"clocks-run-while-down", inEngine, "the time in which no coordinator ran counts", "	_, err := e.Take(\"engine\", recovery.Restarted{Alive: e.alive}, now)\n	return err\n}\n\n// Take", "	return nil\n}\n\n// Take", []string{"restart-is-told", "silence-is-not-relapse", "clock-stands-still"}},
+	{"leaps-count", inEngine, "a leap of the machine's clock counts", "	if !e.Open() {\n		return nil\n	}\n	_, err := e.Take(\"engine\", recovery.Restarted{Alive: now.Add(-by)", "	if e.Open() {\n		return nil\n	}\n	_, err := e.Take(\"engine\", recovery.Restarted{Alive: now.Add(-by)", []string{"clock-stands-still", "silence-is-not-relapse"}},
+	{"time-goes-back", inKeeper, "a clock that was set back is believed", "			k.offset -= drift", "			k.now = wall", []string{"clock-stands-still", "time-goes-on"}},
+	{"works-while-paused", inWhy, "attempts start in a paused incident", "	case !s.PausedAt.IsZero():\n		return Reason{WaitPaused", "	case false:\n		return Reason{WaitPaused", []string{"pause-stops", "waits-for-a-true-reason"}},
+	{"floor-in-the-gate", inSurvey, "the share is rounded down", "(n*percent + 99) / 100", "n * percent / 100", []string{"wave-numbers", "wave-gate"}},
+	{"opens-without-a-gate", inGate, "the next wave opens at once", "	if before.PassedAt.IsZero() {", "	if false {", []string{"wave-order"}},
+	{"critical-hosts-do-not-matter", inGate, "a gate does not wait for critical hosts", "CriticalUnrecovered: t.critical,", "", []string{"wave-gate", "wave-numbers"}},
+	{"below-share-hides-limits", inGate, "a wave that is held for its share has no other limits", "	if w.OpenedAt.IsZero() || w.HeldBy != \"\" && w.HeldBy != BreakerBelowShare {", "	if w.OpenedAt.IsZero() || w.HeldBy != \"\" {", []string{"over-limit"}},
+	{"held-waves-go-on", inWhy, "a held wave starts attempts", "	case w.HeldBy != \"\" && w.HeldBy != BreakerBelowShare: //", "	case false: //", []string{"held-wave", "over-limit"}},
+	{"no-canary", inWhy, "nobody goes first", "	if r.recovered == 0 && r.unproven+r.proven > 0 {", "	if false {", []string{"canary-first"}},
+	{"no-ramp", inSurvey, "the ramp allows twice as many", "{ return r.proven + 1 }", "{ return 2*r.proven + 2 }", []string{"ramp"}},
+	{"one-too-many-in-a-group", inUsage, "a group's limit is exceeded by one", "n >= most {", "n > most {", []string{"group-at-once"}},
+	{"one-slot-too-many", inUsage, "a resource gives one slot more than it has", "if n, ok := u.slots[name]; ok && n <= 0 {", "if n, ok := u.slots[name]; ok && n < 0 {", []string{"resource-slots"}},
+	{"slots-are-free-too-early", inSurvey, "a rung's resources are given back before the proof", "			sv.takeAll(rungResources(h.Host, h.lastRung()), 1)", "			_ = rungResources", []string{"resource-slots"}},
+	{"forbidden-reboots", inAttempt, "a rung that restarts is used although the playbook forbids it", "	case r.Restarts() && p.Reboot == RebootForbidden:", "	case false:", []string{"no-forbidden-reboot", "reboot-forbidden"}},
+	{"dependencies-do-not-matter", inWhy, "a host starts before what it needs", "			if !sv.up[need] {\n				return Reason", "			if false {\n				return Reason", []string{"dependencies-first"}},
+	{"relapses-go-unnoticed", inProof, "a recovered host that reports bad content stays recovered", "	case Recovered:\n		if bad {", "	case Recovered:\n		if false {", []string{"relapse-is-noticed"}},
+	{"no-cap", inAttempt, "a host is tried for ever", "len(h.Attempts)-h.base >= s.policy().MaxAttempts }", "false }", []string{"attempt-cap", "ends"}},
+	{"no-backoff", inWhy, "an unreachable host is tried again at once", "	if clock.Before(h.nextAt) {", "	if false {", []string{"backoff"}},
+	{"another-machine-is-retried", inAttempt, "a wrong host key is tried again without a person", "	case AuthRefused, HostKeyMismatch:\n		e.Next, e.Reason = NeedsHands", "	case AuthRefused, HostKeyMismatch:\n		e.Next, e.Reason = Waiting", []string{"a-person-looks", "class-decides"}},
+	{"forgets-the-lease", inTick, "an attempt whose remedy never returns is never let go of", "!clock.Before(a.Deadline) {", "false {", []string{"ends"}},
+	{"mass-silence-is-relapse", inTick, "many silent hosts are sent back to work", "	if quiet >= massSilenceFloor &&", "	if false &&", []string{"silence-is-not-relapse"}},
+	{"owned-hosts-are-worked-on", inWhy, "the engine works on a host that a person has claimed", "	if owner := s.owner(h, now); owner != \"\" {\n		return Reason", "	if owner := s.owner(h, now); false {\n		return Reason", []string{"one-owner"}},
+	{"serves-rescue-twice", inBoot, "the rescue system is given more than once for an attempt", "	case a.served:", "	case false:", []string{"rescue-once"}},
+	{"steps-go-back", inBoot, "an attempt takes a step again that it has left", "	case to < from:", "	case false:", []string{"steps-forward", "one-power-cycle"}},
+	{"boot-targets-are-forgotten", inBoot, "a boot target is set and nobody owes it", "	if in.Step == StepBootTarget && !h.hasDebt(DebtBootTarget) {", "	if false {", []string{"rescue-is-a-debt", "boot-target"}},
+	{"debts-do-not-matter", inDecide, "an incident closes over open debts", "	if debts > 0 {", "	if false {", []string{"close-whole"}},
+	{"exceptions-are-hidden", inDecide, "an incident with skips and overrides is plainly closed", "	if len(exceptions) > 0 {", "	if false {", []string{"honest-outcome"}},
+	{"forgets-what-it-resumed", inWork, "an attempt of an earlier life that is not reached was never started", "Start{job, e.resumed[key]})", "Start{job, false})", []string{"one-script-at-a-time"}},
+	{"starts-jobs-twice", inWork, "a job that runs is started again", "		if e.jobs[key] == nil {", "		if true {", []string{"intent-before-act"}},
+	{"loses-hosts", inScope, "a host that was never heard of is taken for one that was never hit", "	if !seen {\n		return HostScope{Class: Unknown, Planned: true,", "	if !seen {\n		return HostScope{Class: Unknown,", []string{"accounted", "declares", "scope-evidence"}},
+}

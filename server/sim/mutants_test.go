@@ -1,0 +1,125 @@
+//go:build mutants
+
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// How long a mutant may live, and the promises that hold only as long as nobody has broken another one first.
+const lifespan = 2 * time.Minute
+
+// TestMutants builds the simulator with one fault at a time and plays until a promise breaks. A mutant that lives is a promise that is
+// missing. BLACKSTART_MUTANTS, a regular expression, chooses some.
+func TestMutants(t *testing.T) {
+	only := regexp.MustCompile(os.Getenv("BLACKSTART_MUTANTS"))
+	root := rootOf(t)
+	sound := play(t, build(t, root, nil), "--for", "20s")
+	if len(sound.Broken) > 0 {
+		t.Fatalf("without any fault seed %d breaks %s: %s", sound.Broken[0].Seed, sound.Broken[0].Promise, sound.Broken[0].Detail)
+	}
+	row := func(args ...any) { t.Logf("%-34s %-30s %-10s %s", args...) }
+	row("MUTANT", "KILLED BY", "INCIDENTS", "FAULT")
+	for _, m := range mutants {
+		if !only.MatchString(m.name) {
+			continue
+		}
+		a := play(t, build(t, root, &m), "--for", lifespan.String())
+		if len(a.Broken) == 0 {
+			row(m.name, "nobody", fmt.Sprint(a.Tally.Incidents), m.fault)
+			t.Errorf("%s lives", m.name)
+			continue
+		}
+		b := a.Broken[0]
+		row(m.name, b.Promise, fmt.Sprint(a.Tally.Incidents), m.fault)
+		if !slices.Contains(m.killers, b.Promise) {
+			t.Errorf("%s was killed by %s (seed %d: %s), and not by one of %s", m.name, b.Promise, b.Seed, b.Detail, strings.Join(m.killers, ", "))
+		}
+	}
+}
+
+type account struct {
+	Tally  Tally
+	Broken []struct {
+		Seed            uint64
+		Promise, Detail string
+	}
+}
+
+func play(t *testing.T, binary string, args ...string) account {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), binary, append(args, "-o", "json")...).Output()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	var a account
+	if err := json.Unmarshal(out, &a); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return a
+}
+
+// build builds the simulator from the tree as it is, one file of which is overlaid with the mutant's.
+func build(t *testing.T, root string, m *mutant) string {
+	t.Helper()
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "blackstart-sim")
+	args := []string{"build", "-o", binary}
+	if m != nil {
+		args = append(args, "-overlay", overlay(t, root, dir, *m))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/blackstart-sim")...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return binary
+}
+
+func overlay(t *testing.T, root, dir string, m mutant) string {
+	t.Helper()
+	original := filepath.Join(root, m.file)
+	text, err := os.ReadFile(original)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), m.old); n != 1 {
+		t.Fatalf("mutant %s: its text stands %d times in %s: bring it up to date", m.name, n, m.file)
+	}
+	faulty := filepath.Join(dir, "mutant.go")
+	if err := os.WriteFile(faulty, []byte(strings.Replace(string(text), m.old, m.new, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(map[string]map[string]string{"Replace": {original: faulty}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func rootOf(t *testing.T) string {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
