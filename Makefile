@@ -11,7 +11,7 @@ BUF           := $(BIN)/buf
 PROTOC_GEN    := $(BIN)/protoc-gen-go $(BIN)/protoc-gen-go-grpc
 
 # What `make test` does, the quick and the telling first.
-TEST_STEPS := deps build unit generate-check lint race e2e machines
+TEST_STEPS := deps build unit generate-check lint race sim-minute e2e machines
 
 # Packages with tests behind //go:build e2e. Some of them want root.
 E2E_PACKAGES = $(shell grep -rlE '^//go:build e2e\b' --include='*_test.go' --exclude-dir=.bin --exclude-dir=.git . | xargs -r -n1 dirname | sort -u)
@@ -21,7 +21,7 @@ tests_behind = $$(grep -rlE '^//go:build $(1)\b' --include='*_test.go' --exclude
 WINDOWS_PACKAGES := ./cmd/blackstart-agent ./agent ./agent/health
 
 .DEFAULT_GOAL := help
-.PHONY: help build test deps unit race lint breaking generate generate-check bench bench-go bench-footprint bench-peers e2e machines clean
+.PHONY: help build test deps unit race lint breaking generate generate-check sim sim-minute mutants bench bench-go bench-footprint bench-peers e2e machines clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,20 @@ e2e: ## Run the end-to-end tests against real components
 # Software emulation: no KVM is needed. The first run fetches Debian packages into the user's cache folder.
 machines: ## Recover virtual machines whose kernels really panic (Debian, root; about five minutes on two cores)
 	$(GO) test -tags e2e,machines -count=1 -run '^TestMachine' -timeout 25m ./cmd/blackstart
+
+# Each time other seeds, unless SIM_SEED says which; the seconds of this century keep them apart.
+SIM_SEED ?= $(shell date +%s)00000
+SIM_SMALL ?= 3m
+SIM_FULL ?= 1m
+sim: ## Doubt the engine: thousands of simulated incidents with crashes, lies and late answers (four minutes; docs/track-record.md)
+	$(GO) run ./cmd/blackstart-sim --for $(SIM_SMALL) --seed $(SIM_SEED)
+	$(GO) run ./cmd/blackstart-sim --for $(SIM_FULL) --seed $(SIM_SEED) --hosts 934
+
+sim-minute: ## A minute of the same, always from seed 1
+	@$(MAKE) sim SIM_SEED=1 SIM_SMALL=45s SIM_FULL=15s
+
+mutants: ## Put one fault at a time into the engine and see which promise kills it (about ten minutes)
+	$(GO) test -tags mutants -count=1 -run '^TestMutants$$' -timeout 2h -v ./server/sim
 
 lint: $(GOLANGCI_LINT) $(BUF) breaking ## Check code, architecture and proto
 	$(BUF) lint

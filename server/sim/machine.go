@@ -45,7 +45,6 @@ type machine struct {
 	deaf    bool // its BMC takes no new boot target
 	never   bool // it never boots the rescue system
 	changed int  // boot in which a script last changed its running system; -1: never
-	tale    string
 
 	claims  map[string]*script // attempt folders on its disk
 	current *script            // the one that runs

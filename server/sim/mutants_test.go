@@ -25,7 +25,11 @@ const lifespan = 2 * time.Minute
 func TestMutants(t *testing.T) {
 	only := regexp.MustCompile(os.Getenv("BLACKSTART_MUTANTS"))
 	root := rootOf(t)
-	sound := play(t, build(t, root, nil), "--for", "20s")
+	binary, err := build(t, root, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sound := runBinary(t, binary, "--for", "20s")
 	if len(sound.Broken) > 0 {
 		t.Fatalf("without any fault seed %d breaks %s: %s", sound.Broken[0].Seed, sound.Broken[0].Promise, sound.Broken[0].Detail)
 	}
@@ -35,7 +39,12 @@ func TestMutants(t *testing.T) {
 		if !only.MatchString(m.name) {
 			continue
 		}
-		a := play(t, build(t, root, &m), "--for", lifespan.String())
+		binary, err := build(t, root, &m)
+		if err != nil {
+			t.Errorf("%s: %v", m.name, err)
+			continue
+		}
+		a := runBinary(t, binary, "--for", lifespan.String())
 		if len(a.Broken) == 0 {
 			row(m.name, "nobody", fmt.Sprint(a.Tally.Incidents), m.fault)
 			t.Errorf("%s lives", m.name)
@@ -57,7 +66,7 @@ type account struct {
 	}
 }
 
-func play(t *testing.T, binary string, args ...string) account {
+func runBinary(t *testing.T, binary string, args ...string) account {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), binary, append(args, "-o", "json")...).Output()
 	var exit *exec.ExitError
@@ -72,47 +81,44 @@ func play(t *testing.T, binary string, args ...string) account {
 }
 
 // build builds the simulator from the tree as it is, one file of which is overlaid with the mutant's.
-func build(t *testing.T, root string, m *mutant) string {
+func build(t *testing.T, root string, m *mutant) (string, error) {
 	t.Helper()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "blackstart-sim")
 	args := []string{"build", "-o", binary}
 	if m != nil {
-		args = append(args, "-overlay", overlay(t, root, dir, *m))
+		path, err := overlay(root, dir, *m)
+		if err != nil {
+			return "", err
+		}
+		args = append(args, "-overlay", path)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/blackstart-sim")...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+		return "", fmt.Errorf("%w: %s", err, out)
 	}
-	return binary
+	return binary, nil
 }
 
-func overlay(t *testing.T, root, dir string, m mutant) string {
-	t.Helper()
-	original := filepath.Join(root, m.file)
+func overlay(root, dir string, m mutant) (string, error) {
+	original, faulty, path := filepath.Join(root, m.file), filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
 	text, err := os.ReadFile(original)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	if n := strings.Count(string(text), m.old); n != 1 {
-		t.Fatalf("mutant %s: its text stands %d times in %s: bring it up to date", m.name, n, m.file)
-	}
-	faulty := filepath.Join(dir, "mutant.go")
-	if err := os.WriteFile(faulty, []byte(strings.Replace(string(text), m.old, m.new, 1)), 0o600); err != nil {
-		t.Fatal(err)
+		return "", fmt.Errorf("its text stands %d times in %s: bring it up to date", n, m.file)
 	}
 	data, err := json.Marshal(map[string]map[string]string{"Replace": {original: faulty}})
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	path := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return path, errors.Join(
+		os.WriteFile(faulty, []byte(strings.Replace(string(text), m.old, m.new, 1)), 0o600),
+		os.WriteFile(path, data, 0o600))
 }
 
 func rootOf(t *testing.T) string {

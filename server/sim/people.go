@@ -58,7 +58,7 @@ func (w *World) open() {
 
 func (w *World) approve() {
 	if s := w.house.engine.State(); w.house.up && !s.Approved && s.ID != "" {
-		w.act(recovery.Approve{Digest: s.Plan.Digest})
+		_ = w.act(recovery.Approve{Digest: s.Plan.Digest})
 	}
 	if !w.house.up || !w.house.engine.State().Approved {
 		w.after(time.Minute, w.approve)
