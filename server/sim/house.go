@@ -53,6 +53,7 @@ func (h *house) start() {
 	h.up = true
 	h.links, h.jobs, h.fuse = map[string]*link{}, map[string]*job{}, fuse{}
 	h.engine = engine.New(h.write, []engine.Story{story}, h.disk.sightings)
+	h.w.revised = story.State.Playbook.Digest == h.w.books[1].Digest
 	h.audit = audit.New()
 	h.disk.record(story.Entries)
 	for _, e := range story.Entries {

@@ -56,6 +56,11 @@ func (w *World) time(e recovery.Event) {
 		if strings.HasPrefix(v.Reason, "no proof within") {
 			w.atLeast(v.Host, l.verify, w.playbook().VerifyWithin, "the proof was awaited")
 		}
+	case *recovery.PlaybookRevised:
+		for host := range l.verify {
+			l.verify[host] = w.listened()
+		}
+		clear(l.proven)
 	case *recovery.HostProven:
 		l.proven[v.Host] = w.listened()
 	case *recovery.HostRecovered:

@@ -175,7 +175,7 @@ func (m *machine) facts() recovery.Sighting {
 	m.looks = append(m.looks, m.truth())
 	v := recovery.Sighting{Host: m.name(), Connected: true, Source: "agent", BootID: m.bootID(), BootMode: recovery.BootNormal,
 		Content: []recovery.Content{m.probe(m.w.books[0])}, Health: []recovery.Check{{Name: "disk", OK: !m.sick}}}
-	if m.w.revised {
+	if m.w.probed {
 		v.Content = append(v.Content, m.probe(m.w.books[1]))
 	}
 	return v

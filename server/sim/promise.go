@@ -43,6 +43,10 @@ func (h *house) judge(e recovery.Entry) {
 	h.read(e)
 	h.w.time(e.Event)
 	switch v := e.Event.(type) {
+	case *recovery.PlaybookRevised:
+		h.w.revised, h.w.probed = v.Playbook.Digest == h.w.books[1].Digest, true
+		h.w.revisedAt = e.At
+		h.w.tally.Revisions++
 	case *recovery.HostRecovered:
 		h.isWell(v)
 	case *recovery.HostRelapsed:
@@ -152,7 +156,7 @@ func (w *World) settled() {
 		if m.target && !owes(h, recovery.DebtBootTarget) {
 			w.breach("rescue-is-a-debt", m.name(), "it would start into the rescue system, and nobody owes anything")
 		}
-		if seen, _ := s.Seen(m.name()); h.Phase == recovery.Recovered && seen.Connected && reportsBad(seen, s.Playbook.Digest) {
+		if seen, _ := s.Seen(m.name()); h.Phase == recovery.Recovered && seen.Connected && seen.At.After(w.revisedAt) && reportsBad(seen, s.Playbook.Digest) {
 			w.breach("relapse-is-noticed", m.name(), "it reports bad content, and is recovered")
 		}
 	}

@@ -15,7 +15,7 @@ func (w *World) trouble() {
 	w.after(w.draw(0, 2*w.odds.pace), w.trouble)
 	m := w.anyMachine()
 	kinds := []func(*machine){
-		w.crash, w.crash, w.crash, w.partition, w.ghost, w.ghost, w.jump, w.olderCopy, w.keepCopy, w.keepCopy, w.massSilence, w.impostor,
+		w.crash, w.crash, w.crash, w.partition, w.ghost, w.ghost, w.jump, w.olderCopy, w.keepCopy, w.keepCopy, w.massSilence, w.impostor, w.revise,
 		func(m *machine) { m.spoil() },
 		func(m *machine) { m.parkNow() },
 		func(m *machine) { m.sick = !m.sick; m.tell() },
@@ -121,7 +121,8 @@ func (w *World) olderCopy(*machine) {
 	h.disk.restore(h.copies[w.below(len(h.copies))])
 	h.copies = nil
 	for _, m := range w.machines {
-		clear(m.cycles) // nobody can know what that lost tail of the journal had sent
+		clear(m.cycles)                   // nobody can know what the lost tail of the journal had sent
+		m.target, m.sticks = false, false // so people look at the boot targets, as docs/architecture.md tells them
 	}
 	w.forget()
 	w.tally.Restores++
@@ -148,6 +149,17 @@ func (w *World) ghost(m *machine) {
 	r := recovery.Result{Class: pick(w, recovery.Succeeded, recovery.Failed, recovery.Unreachable, recovery.HostKeyMismatch, recovery.Lost, recovery.NothingFound),
 		Signature: "ghost", Sighting: &v, BootTarget: pick(w, "", recovery.BootTargetDisk)}
 	h.haunt(m, id, r, w.chance(500))
+}
+
+// revise is a person who takes the other version of the playbook, because the first misses something, or back again.
+func (w *World) revise(*machine) {
+	if s := w.house.engine.State(); w.house.up && s.Approved && w.chance(300) {
+		other := w.books[0]
+		if s.Playbook.Digest == other.Digest {
+			other = w.books[1]
+		}
+		_ = w.act(recovery.Revise{Playbook: other, Reason: "the other version finds more"})
+	}
 }
 
 // impostor asks in a host's name what to boot.

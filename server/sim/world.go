@@ -29,6 +29,8 @@ type World struct {
 	fleet     recovery.Fleet
 	books     [2]recovery.Playbook // as declared, and revised
 	revised   bool                 // the incident runs the second
+	revisedAt time.Time            // on the incident's entries
+	probed    bool                 // agents have been told the second one's probes
 	machines  []*machine           // by name
 	byName    map[string]*machine
 	sites     []site
