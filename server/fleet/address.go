@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -132,7 +133,10 @@ func parseJump(s, user string) (jump, problem, do string) {
 }
 
 func checkUser(s string) (problem string) {
-	if s == "" || len(s) > 64 || strings.ContainsAny(s, " \t@:/'\"") || s[0] == '-' {
+	odd := func(r rune) bool {
+		return unicode.IsSpace(r) || !unicode.IsGraphic(r) || strings.ContainsRune("@:/'\"", r)
+	}
+	if s == "" || len(s) > 64 || strings.ContainsFunc(s, odd) || s[0] == '-' {
 		return "has no usable user name"
 	}
 	return ""

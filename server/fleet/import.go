@@ -181,6 +181,9 @@ func (im *importer) term(kind, value string) (out, problem, do string) {
 
 // named makes a name that others can refer to: what cannot be in one becomes a hyphen, and the original its title.
 func (im *importer) named(kind, value string) (name, problem, do string) {
+	if problem, do := new(text).parse(value); problem != "" { // it becomes a title
+		return "", problem, do
+	}
 	if problem, _ := checkName(value); problem == "" {
 		name = value
 	} else {

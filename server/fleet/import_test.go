@@ -3,7 +3,6 @@ package fleet
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -358,58 +357,4 @@ func BenchmarkImport(b *testing.B) {
 		run("yaml", "i.yml", yml, ImportAnsible)
 		run("csv", "l.csv", []byte(list.String()), ImportCSV)
 	}
-}
-
-// fuzzImport wants, of any input, no panic, and either problems with places or a fleet file that is sound but for its blanks.
-func fuzzImport(t *testing.T, read func(string, []byte, ImportOptions) (Imported, error), name string, data []byte) {
-	made, err := read(name, data, ImportOptions{Defaults: []string{"service=s", "tier=t", "os=linux", "data=none", "edr=e", "user=u"}})
-	var list Errors
-	switch {
-	case err == nil:
-		if made.Hosts == 0 || len(made.File) == 0 {
-			t.Fatalf("an empty import: %+v", made)
-		}
-		for _, b := range made.Blanks {
-			windows := strings.HasPrefix(b.Message, "environment of rung ") && name == "l.csv"
-			if !windows && !bytes.Contains(data, []byte(fillIn)) && !strings.HasPrefix(b.Message, "address of host ") && !strings.HasPrefix(b.Message, "jump of rung ") && b.Message != "fleet is still to be filled in" {
-				t.Fatalf("an unexpected blank: %v", b)
-			}
-		}
-		if strings.Contains(string(made.File), "\x1b") {
-			t.Fatal("an escape sequence was written")
-		}
-	case !errors.As(err, &list) || strings.Contains(err.Error(), "would not be sound"):
-		t.Fatalf("a poor refusal: %v", err)
-	default:
-		for _, e := range list {
-			if e.Line < 1 || e.Column < 1 || e.Message == "" || e.Do == "" || strings.ContainsAny(e.Error(), "\n\x1b") {
-				t.Fatalf("a poor problem: %+v", e)
-			}
-		}
-	}
-}
-
-func FuzzImportINI(f *testing.F) {
-	f.Add([]byte(smallINI))
-	f.Add([]byte("[a:children]\nb\n[b]\nh[1:3]:22 x='a b'\n[b:vars]\nansible_user=\"'x'\"\n"))
-	f.Add([]byte("[[1:2]x ansible_ssh_args='-J a@b,c -o ProxyJump=d'"))
-	f.Fuzz(func(t *testing.T, data []byte) { fuzzImport(t, ImportAnsible, "i.ini", data) })
-}
-
-func FuzzImportYAML(f *testing.F) {
-	f.Add([]byte("all:\n  hosts:\n    h1: {ansible_host: 10.0.0.1}\n  children:\n    web: {hosts: 'w[1:3]', vars: {ansible_port: 22}}\n"))
-	f.Add([]byte("a: &a {children: {b: *a}}\n"))
-	f.Add(largeYAML(100))
-	f.Fuzz(func(t *testing.T, data []byte) { fuzzImport(t, ImportAnsible, "i.yml", data) })
-}
-
-func FuzzImportJSON(f *testing.F) {
-	f.Add([]byte(`{"_meta": {"hostvars": {"h1": {"ansible_host": "10.0.0.1", "ansible_port": 22}}}, "all": {"children": ["web"]}, "web": {"hosts": ["h1"]}}`))
-	f.Fuzz(func(t *testing.T, data []byte) { fuzzImport(t, ImportAnsibleList, "l.json", data) })
-}
-
-func FuzzImportCSV(f *testing.F) {
-	f.Add([]byte(smallCSV))
-	f.Add([]byte("name,jump\nh1,\"ops@10.0.0.1,x@y\"\n"))
-	f.Fuzz(func(t *testing.T, data []byte) { fuzzImport(t, ImportCSV, "l.csv", data) })
 }

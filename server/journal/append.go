@@ -107,12 +107,21 @@ func (j *Journal) write(check, fn func(tx *bbolt.Tx) error) error {
 	if j.poisoned != nil {
 		return fmt.Errorf("%w any more: %s: a write failed before (%w): make room, then start again", ErrAppend, j.path, j.poisoned)
 	}
-	err := guard(func() error { return j.db.View(check) })
+	err := guard(func() error {
+		return j.db.View(func(tx *bbolt.Tx) error { return errors.Join(check(tx), checkStamp(tx)) })
+	})
 	if errors.Is(err, ErrConflict) {
 		return err
 	}
 	if err == nil {
-		err = guard(func() error { return j.db.Update(fn) })
+		err = guard(func() error {
+			return j.db.Update(func(tx *bbolt.Tx) error {
+				if err := fn(tx); err != nil {
+					return err
+				}
+				return putStamp(tx)
+			})
+		})
 	}
 	if err == nil {
 		return nil

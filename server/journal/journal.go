@@ -6,7 +6,7 @@
 //	entries/INCIDENT/SEQ   one entry; SEQ is 1, 2, 3 … as 8 bytes, big-endian
 //	heads/INCIDENT         the last entry's number and hash, so that a cut tail shows
 //	sightings/HOST         the last that was heard of a host
-//	settings/NAME          format, epoch, and how many sightings there are
+//	settings/NAME          format, epoch, how many sightings there are, and the stamp of the last write (see stamp.go)
 //
 // Every value is sealed (see seal.go): it carries the SHA-256 of its own bytes. Open reads the whole structure of the
 // file before bbolt does (see pages.go), because bbolt ends the process on a damaged page. Read checks the chain.
@@ -231,7 +231,7 @@ func (j *Journal) prepare() error {
 					return err
 				}
 			}
-			return errors.Join(putSetting(tx, formatKey, format), putSetting(tx, epochKey, 0), putSetting(tx, sightingsKey, 0))
+			return errors.Join(putSetting(tx, formatKey, format), putSetting(tx, epochKey, 0), putSetting(tx, sightingsKey, 0), putStamp(tx))
 		})
 	})
 }
@@ -267,8 +267,10 @@ func (j *Journal) checkContents() error {
 	if err != nil {
 		return err
 	}
-	_, err = j.incidents()
-	return err
+	if _, err = j.incidents(); err != nil {
+		return err
+	}
+	return guard(func() error { return j.db.View(checkStamp) })
 }
 
 // located puts the file's name before an error.

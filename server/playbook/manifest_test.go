@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-
-	recoveryplaybooks "github.com/blackstart-recovery/blackstart/recovery-playbooks"
 )
 
 // TestBadInput: every message says where, what and what to do, and all come at once.
@@ -203,46 +201,4 @@ func wantErrors(t *testing.T, err error, want []string) {
 			}
 		}
 	}
-}
-
-// FuzzParse: no input panics, and whatever is accepted is safe to use.
-func FuzzParse(f *testing.F) {
-	f.Add([]byte(demoManifest))
-	f.Add([]byte("a: &a [*a]\n"))
-	f.Add([]byte("{[a]: b}: c\n"))
-	for _, name := range []string{"crowdstrike-channel-file-291", "edr-content-linux"} {
-		data, err := recoveryplaybooks.FS.ReadFile(name + "/manifest.yaml")
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		m, problems := parseManifest("m.yaml", data)
-		for _, err := range problems {
-			var p *Problem
-			if !errors.As(err, &p) || p.What == "" || strings.ContainsAny(p.What, "\n") {
-				t.Fatalf("a problem without a sentence: %q", err)
-			}
-		}
-		if m == nil && len(problems) == 0 {
-			t.Fatal("nothing read and nothing wrong")
-		}
-		if len(problems) > 0 {
-			return
-		}
-		if len(m.bad) == 0 || len(m.good) == 0 || len(m.scripts) == 0 || m.facts.Timeout <= 0 {
-			t.Fatalf("accepted without what it needs: %+v", m)
-		}
-		for _, p := range append(m.bad, m.good...) {
-			if pathProblem(p.Path) != "" || len(p.Header) == 0 && p.SHA256 == "" && p.ModifiedFrom.IsZero() && p.ModifiedTo.IsZero() {
-				t.Fatalf("accepted the probe %+v", p)
-			}
-		}
-		for _, s := range m.scripts {
-			if strings.ContainsAny(s.name, "/\\") || s.name == ".." {
-				t.Fatalf("accepted the script %q", s.name)
-			}
-		}
-	})
 }

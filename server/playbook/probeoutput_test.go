@@ -49,13 +49,3 @@ func TestParseProbeOutput(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParseProbeOutput(f *testing.F) {
-	f.Add([]byte("BLACKSTART-PROBE boot=1\nBLACKSTART-PROBE end playbooks=0\n"))
-	f.Fuzz(func(t *testing.T, out []byte) {
-		content, id, err := ParseProbeOutput(out)
-		if err != nil && (content != nil || id != "") {
-			t.Fatal("an answer beside an error")
-		}
-	})
-}

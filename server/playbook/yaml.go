@@ -1,6 +1,7 @@
 package playbook
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -53,6 +54,10 @@ func (f *yamlFile) sorted() []error {
 
 // document returns the root of the only document, or nil with a problem recorded.
 func (f *yamlFile) document(data []byte) *yaml.Node {
+	if bytes.HasPrefix(data, []byte("\xfe\xff")) || bytes.HasPrefix(data, []byte("\xff\xfe")) { // YAML allows it, and counts its lines in another way
+		f.problems = append(f.problems, &Problem{File: f.name, What: "the file is UTF-16; save it as plain UTF-8 text"})
+		return nil
+	}
 	var doc yaml.Node
 	if err := yaml.Load(data, &doc); err != nil {
 		p := &Problem{File: f.name}
