@@ -127,7 +127,7 @@ func (a *ascent) inside(n int, _ bool) {
 		a.end(recovery.Result{Class: recovery.Lost, Signature: "the rescue system has gone"})
 		return
 	}
-	s := a.m.claim(a.Job, in)
+	s := a.m.claim(a.Job, in, a.limit())
 	a.claimed = true
 	if s.runs > 1 {
 		a.h.w.breach("executes-at-most-once", a.m.name(), "%s was started %d times", a.ID, s.runs)

@@ -193,8 +193,9 @@ func (m *machine) gather(id string) recovery.Sighting {
 	return v
 }
 
-// claim is the runner on the machine's disk: the first to ask for an attempt starts its script, everybody else joins it.
-func (m *machine) claim(j recovery.Job, in system) *script {
+// claim is the runner on the machine's disk: the first to ask for an attempt starts its script, with a watchdog that ends it after the
+// limit, and everybody else joins it.
+func (m *machine) claim(j recovery.Job, in system, limit time.Duration) *script {
 	if s := m.claims[j.ID]; s != nil {
 		return s
 	}
@@ -207,8 +208,8 @@ func (m *machine) claim(j recovery.Job, in system) *script {
 	}
 	m.current = s
 	tale, took := m.w.tale(m, j)
-	if took > j.Timeout { // the watchdog beside it
-		tale, took = recovery.Result{Class: recovery.TimedOut, Signature: "script ran too long"}, j.Timeout
+	if took > limit {
+		tale, took = recovery.Result{Class: recovery.TimedOut, Signature: "script over its limit"}, limit
 	}
 	boot := m.boot
 	m.w.after(took, func() {

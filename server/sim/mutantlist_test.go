@@ -21,7 +21,7 @@ const (
 	inProof    = "server/recovery/proof.go"
 	inSchedule = "server/recovery/schedule.go"
 	inScope    = "server/recovery/scope.go"
-	inState    = "server/recovery/state.go"
+	inState    = "server/recovery/fold.go"
 	inSurvey   = "server/recovery/survey.go"
 	inTick     = "server/recovery/tick.go"
 	inUsage    = "server/recovery/usage.go"
@@ -59,7 +59,7 @@ var mutants = []mutant{
 	{"one-too-many-in-a-group", inUsage, "a group's limit is exceeded by one", "n >= most {", "n > most {", []string{"group-at-once"}},
 	{"one-slot-too-many", inUsage, "a resource gives one slot more than it has", "if n, ok := u.slots[name]; ok && n <= 0 {", "if n, ok := u.slots[name]; ok && n < 0 {", []string{"resource-slots"}},
 	{"slots-are-free-too-early", inSurvey, "a rung's resources are given back before the proof", "			sv.takeAll(rungResources(h.Host, h.lastRung()), 1)", "			_ = rungResources", []string{"resource-slots"}},
-	{"forbidden-reboots", inAttempt, "a rung that restarts is used although the playbook forbids it", "	case r.Restarts() && p.Reboot == RebootForbidden:", "	case false:", []string{"no-forbidden-reboot", "reboot-forbidden"}},
+	{"forbidden-reboots", inAttempt, "a rung that restarts is used although the playbook forbids it", "	case r.Restarts() && p.Reboot == RebootForbidden:", "	case false:", []string{"no-forbidden-reboot", "reboot-forbidden", "ladder-order"}},
 	{"dependencies-do-not-matter", inWhy, "a host starts before what it needs", "			if !sv.up[need] {\n				return Reason", "			if false {\n				return Reason", []string{"dependencies-first"}},
 	{"relapses-go-unnoticed", inProof, "a recovered host that reports bad content stays recovered", "	case Recovered:\n		if bad {", "	case Recovered:\n		if false {", []string{"relapse-is-noticed"}},
 	{"no-cap", inAttempt, "a host is tried for ever", "len(h.Attempts)-h.base >= s.policy().MaxAttempts }", "false }", []string{"attempt-cap", "ends"}},
@@ -69,11 +69,11 @@ var mutants = []mutant{
 	{"mass-silence-is-relapse", inTick, "many silent hosts are sent back to work", "	if quiet >= massSilenceFloor &&", "	if false &&", []string{"silence-is-not-relapse"}},
 	{"owned-hosts-are-worked-on", inWhy, "the engine works on a host that a person has claimed", "	if owner := s.owner(h, now); owner != \"\" {\n		return Reason", "	if owner := s.owner(h, now); false {\n		return Reason", []string{"one-owner"}},
 	{"serves-rescue-twice", inBoot, "the rescue system is given more than once for an attempt", "	case a.served:", "	case false:", []string{"rescue-once"}},
-	{"steps-go-back", inBoot, "an attempt takes a step again that it has left", "	case to < from:", "	case false:", []string{"steps-forward", "one-power-cycle"}},
+	{"steps-go-back", inBoot, "an attempt takes a step again that it has left", "	case to < from:", "	case false:", []string{"steps-forward", "one-power-cycle", "stale-changes-nothing"}},
 	{"boot-targets-are-forgotten", inBoot, "a boot target is set and nobody owes it", "	if in.Step == StepBootTarget && !h.hasDebt(DebtBootTarget) {", "	if false {", []string{"rescue-is-a-debt", "boot-target"}},
 	{"debts-do-not-matter", inDecide, "an incident closes over open debts", "	if debts > 0 {", "	if false {", []string{"close-whole"}},
 	{"exceptions-are-hidden", inDecide, "an incident with skips and overrides is plainly closed", "	if len(exceptions) > 0 {", "	if false {", []string{"honest-outcome"}},
-	{"forgets-what-it-resumed", inWork, "an attempt of an earlier life that is not reached was never started", "Start{job, e.resumed[key]})", "Start{job, false})", []string{"one-script-at-a-time"}},
+	{"forgets-what-it-resumed", inWork, "an attempt of an earlier life that is not reached was never started", "Start{job, e.resumed[key]})", "Start{job, false})", []string{"one-script-at-a-time", "recovered-is-well", "proof-after-restart"}},
 	{"starts-jobs-twice", inWork, "a job that runs is started again", "		if e.jobs[key] == nil {", "		if true {", []string{"intent-before-act"}},
 	{"loses-hosts", inScope, "a host that was never heard of is taken for one that was never hit", "	if !seen {\n		return HostScope{Class: Unknown, Planned: true,", "	if !seen {\n		return HostScope{Class: Unknown,", []string{"accounted", "declares", "scope-evidence"}},
 }

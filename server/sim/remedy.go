@@ -145,12 +145,18 @@ func (j *job) reaches() (system, bool) {
 // run starts or joins the script.
 func (j *job) run(in system) {
 	m, w := j.m, j.h.w
-	s := m.claim(j.Job, in)
+	s := m.claim(j.Job, in, j.limit())
 	j.claimed = true
 	if s.runs > 1 {
 		w.breach("executes-at-most-once", m.name(), "%s was started %d times", j.ID, s.runs)
 	}
 	j.follow(s, in)
+}
+
+// limit is how long the script may run: what the playbook gives it, and so much less than the job that its end can still be told.
+func (j *job) limit() time.Duration {
+	left := j.Timeout - (j.h.w.now - j.began)
+	return max(min(left-min(10*time.Second, left/5), j.h.w.books[0].Timeout), time.Second)
 }
 
 // follow waits for the script's exit, over connections that come and go.

@@ -15,7 +15,7 @@ func (w *World) trouble() {
 	w.after(w.draw(0, 2*w.odds.pace), w.trouble)
 	m := w.anyMachine()
 	kinds := []func(*machine){
-		w.crash, w.crash, w.crash, w.partition, w.ghost, w.ghost, w.jump, w.olderCopy, w.keepCopy, w.keepCopy, w.massSilence, w.impostor, w.revise,
+		w.crash, w.crash, w.crash, w.partition, w.ghost, w.ghost, w.jump, w.olderCopy, w.keepCopy, w.keepCopy, w.massSilence, w.impostor, w.impostor, w.revise, w.confuse,
 		func(m *machine) { m.spoil() },
 		func(m *machine) { m.parkNow() },
 		func(m *machine) { m.sick = !m.sick; m.tell() },
@@ -162,12 +162,38 @@ func (w *World) revise(*machine) {
 	}
 }
 
-// impostor asks in a host's name what to boot.
+// impostor asks in a host's name what to boot, best of all while that host has just been given the rescue system.
 func (w *World) impostor(m *machine) {
+	for _, other := range w.machines {
+		if other.runs == rescue {
+			m = other
+			break
+		}
+	}
 	if m.runs == off || m.runs == booting {
 		return // it may be the host itself
 	}
 	_ = w.house.take("host:"+m.name(), recovery.BootAsked{Host: m.name(), Peer: "192.0.2.66"})
+}
+
+// confuse lets a remedy ask for a step of an attempt that it has left behind, or that it has no business to take.
+func (w *World) confuse(*machine) {
+	h := w.house
+	if !h.up || h.engine.State().ID == "" {
+		return
+	}
+	for _, x := range h.engine.State().Hosts() {
+		if n := len(x.Attempts); x.Phase == recovery.Attempting && n > 0 && x.Attempts[n-1].Step != "" {
+			step := pick(w, recovery.StepPowerOff, recovery.StepBootTarget, recovery.StepPowerOn, "sideways")
+			if !x.Attempts[n-1].Step.Reached(step) {
+				continue // that is still to come
+			}
+			if err := h.take("engine", recovery.Progressed{Job: x.Attempts[n-1].ID, Host: x.Host.Name, Step: step}); err == nil && step != x.Attempts[n-1].Step {
+				w.breach("stale-changes-nothing", x.Host.Name, "a step that %s has left, %q, is taken for a step forward", x.Attempts[n-1].ID, step)
+			}
+			return
+		}
+	}
 }
 
 // parkNow lets a machine give up.
