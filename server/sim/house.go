@@ -59,6 +59,9 @@ func (h *house) start() {
 	for _, e := range story.Entries {
 		h.read(e)
 	}
+	for _, m := range h.w.machines {
+		h.audit.Hear(m.name(), false) // nobody is connected yet
+	}
 	h.keeper = engine.Timekeeper{}
 	h.keeper.NotBefore(h.engine.Alive())
 	h.look()
@@ -216,6 +219,7 @@ func (h *house) sighted(v recovery.Sighting) {
 	if !h.up {
 		return
 	}
+	h.audit.Hear(v.Host, v.Connected)
 	h.must(h.engine.Sighted(v, h.moment))
 	h.instruct(h.w.byName[v.Host])
 }

@@ -16,6 +16,7 @@ type job struct {
 	began   time.Duration
 	over    bool
 	claimed bool // a script was started or joined
+	stuck   bool // a fault in the remedy: it tells its result long after its lease, and hears no cancelling
 }
 
 // launch carries out the order to start a job. Its intent must be on disk.
@@ -30,9 +31,7 @@ func (h *house) launch(start engine.Start) {
 	}
 	h.jobs[start.ID] = j
 	w.tally.Jobs++
-	if w.chance(w.odds.stuck) {
-		return // a fault in the remedy: it never comes to an end
-	}
+	j.stuck = w.chance(w.odds.stuck)
 	if start.Kind == recovery.JobRepair {
 		j.after(start.Timeout+w.draw(0, time.Second), func() { j.end(j.outOfTime()) })
 	}
@@ -63,6 +62,14 @@ func (j *job) end(r recovery.Result) {
 		return
 	}
 	j.over = true
+	if j.stuck {
+		j.h.w.after(3*j.Timeout+2*time.Hour, func() { j.told(r) })
+		return
+	}
+	j.told(r)
+}
+
+func (j *job) told(r recovery.Result) {
 	h := j.h
 	if !h.up || h.life != j.life {
 		return
@@ -71,6 +78,9 @@ func (j *job) end(r recovery.Result) {
 	h.look()
 	if !h.up {
 		return
+	}
+	if r.Sighting != nil {
+		h.audit.Hear(j.m.name(), r.Sighting.Connected)
 	}
 	h.must(h.engine.Finished(j.Start, r, h.moment))
 	if h.w.chance(h.w.odds.doubled) {
@@ -84,7 +94,7 @@ func (j *job) end(r recovery.Result) {
 
 // cancel is the engine's word that the job ought not to run any more.
 func (j *job) cancel() {
-	if j.over {
+	if j.over || j.stuck {
 		return
 	}
 	r := recovery.Result{Class: recovery.Cancelled, Signature: "cancelled"}
