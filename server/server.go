@@ -80,6 +80,9 @@ func Run(ctx context.Context, cfg Config) error {
 			cfg.Log.Warn("hosts could not be repaired in the rescue system", "error", err)
 		}
 	}
+	if err := cfg.Playbooks.Keep(filepath.Join(cfg.Dir, "versions")); err != nil {
+		cfg.Log.Warn("an earlier version of a playbook is not known any more", "error", err)
+	}
 	c, err = coordinator.New(coordinator.Config{Journal: log, Remedy: &repairs{ssh, climb.New(outside), cfg.Playbooks, cfg.Clock}, Playbooks: cfg.Playbooks,
 		Fleet: cfg.Fleet, Clock: cfg.Clock, Log: cfg.Log.Named("coordinator"), Heard: ssh.Poke})
 	if err != nil {
@@ -160,8 +163,9 @@ func (r *repairs) Run(ctx context.Context, job recovery.Job, told func(recovery.
 	case !ok && job.Step != "": // the host is not left where it is
 		return r.climber.Run(ctx, job, remedy.Scripts{}, told)
 	case !ok:
-		return recovery.Result{Class: recovery.Failed, Signature: "playbook missing",
-			Detail: "No playbook with digest " + job.Playbook + " is loaded: start the coordinator with the folder that holds it."}
+		// Only an attempt from before a restart, with a version that a revision has replaced since: its script may run still.
+		return recovery.Result{Class: recovery.Lost, Signature: "playbook missing",
+			Detail: "No playbook with digest " + job.Playbook + " is loaded, so what was begun with it cannot be joined: start the coordinator with the folder that holds it."}
 	}
 	scripts := remedy.Scripts{Limit: max(r.clock.Real(book.Facts.Timeout), leastTimeout/2)}
 	if job.Kind == recovery.JobVerify {

@@ -64,6 +64,8 @@ func (o *options) completeFlags(c *cobra.Command) {
 		switch _, args, _ := strings.Cut(c.Use, " "); {
 		case strings.HasPrefix(args, "HOST"):
 			c.ValidArgsFunction = o.completeHosts
+		case strings.HasPrefix(args, "[PLAYBOOK]"):
+			c.ValidArgsFunction = o.completePlaybooks
 		case strings.HasPrefix(args, "[INCIDENT]"):
 			c.ValidArgsFunction = o.completeIncidents
 		case !strings.HasPrefix(args, "FILE") && !strings.HasPrefix(args, "[DIR]"):

@@ -18,7 +18,7 @@ import (
 func newIncident(o *options) *cobra.Command {
 	c := &cobra.Command{Use: "incident", Short: "Declare, steer and close an incident", Example: "  blackstart incident declare \"EDR update\" --began 05:30\n  blackstart incident show"}
 	c.AddCommand(newDeclare(o), newIncidentList(o), newIncidentShow(o), newIncidentPlan(o), newApprove(o), newPause(o), newResume(o),
-		newAbort(o), newClose(o), newOverride(o))
+		newRevise(o), newAbort(o), newClose(o), newOverride(o))
 	return c
 }
 

@@ -19,6 +19,11 @@ func (o *options) showIncident(c *cobra.Command, in *pb.Incident, whole proto.Me
 	}
 	say(c, "%s  %s  %s", in.GetId(), strings.ToUpper(in.GetStatus()), cell(in.GetTitle(), 200))
 	say(c, "began %s, declared %s, playbook %s", wallClock(in.GetBeganAt()), wallClock(in.GetDeclaredAt()), in.GetPlaybook())
+	if versions := in.GetPlaybookVersions(); len(versions) > 1 {
+		now := versions[len(versions)-1]
+		say(c, "revision %d of the playbook, %s, since %s, by %s: %s", len(versions)-1, short(now.GetDigest()), wallClock(now.GetSince()),
+			strings.TrimPrefix(now.GetBy(), "operator:"), cell(now.GetReason(), 200))
+	}
 	if in.GetReason() != "" {
 		say(c, "reason: %s", cell(in.GetReason(), 500))
 	}

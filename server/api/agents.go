@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,7 +66,7 @@ func (a *agents) PhoneHome(stream grpc.BidiStreamingServer[pb.PhoneHomeRequest, 
 		return err
 	}
 	defer link.Detach()
-	if err := a.introduce(s, host, hello); err != nil {
+	if err := a.introduce(ctx, s, host, hello); err != nil {
 		return err
 	}
 	return a.serve(ctx, s, link)
@@ -78,6 +79,7 @@ func (a *agents) attach(ctx context.Context, hello *pb.Hello) (link, error) {
 
 // hello takes the first message and believes it only when its host is the certificate's and one of ours.
 func (a *agents) hello(ctx context.Context, in *inbound) (*pb.Hello, *recovery.Host, error) {
+	name := who(ctx).name
 	timeout := time.NewTimer(helloTimeout)
 	defer timeout.Stop()
 	var m *pb.PhoneHomeRequest
@@ -89,12 +91,11 @@ func (a *agents) hello(ctx context.Context, in *inbound) (*pb.Hello, *recovery.H
 		case errors.Is(in.err, io.EOF):
 			return nil, nil, status.Error(codes.InvalidArgument, "the stream ended before its hello")
 		default:
-			return nil, nil, in.err
+			return nil, nil, a.ended(ctx, name, in.err)
 		}
 	case <-timeout.C:
-		return nil, nil, status.Error(codes.DeadlineExceeded, "no hello came")
+		return nil, nil, a.refuse(ctx, name, codes.DeadlineExceeded, "no hello came")
 	}
-	name := who(ctx).name
 	no := func(c codes.Code, reason string) (*pb.Hello, *recovery.Host, error) {
 		return nil, nil, a.refuse(ctx, name, c, reason)
 	}
@@ -128,33 +129,76 @@ func (a *agents) refuse(ctx context.Context, host string, c codes.Code, reason s
 }
 
 // introduce tells a new agent how often to report and which probes to run, unless its facts show that it knows them.
-func (a *agents) introduce(s *session, host *recovery.Host, hello *pb.Hello) error {
+func (a *agents) introduce(ctx context.Context, s *session, host *recovery.Host, hello *pb.Hello) error {
 	if err := s.standBy("", a.cfg.Beat); err != nil {
+		return err
+	}
+	inUse, err := a.cfg.Coordinator.InUse(ctx)
+	if err != nil {
 		return err
 	}
 	known := map[string]bool{}
 	for _, c := range hello.GetFacts().GetContent() {
 		known[c.GetPlaybookDigest()] = true
 	}
-	sets, news := a.probes(host), false
-	for _, set := range sets {
-		news = news || !known[set.GetPlaybookDigest()]
+	books, news := a.books(host, inUse), false
+	for _, b := range books {
+		news = news || !known[b.Facts.Digest]
 	}
-	if !news && len(known) == len(sets) {
+	if !news && len(known) == len(books) {
+		s.probes = digests(books)
 		return nil
 	}
+	return s.teach(books)
+}
+
+// instruct passes on what the coordinator asks of the agent, after the probes that it needs for the answer.
+func (a *agents) instruct(ctx context.Context, s *session, i recovery.Instruction) error {
+	if i.Playbook != "" && !slices.Contains(s.probes, i.Playbook) {
+		host, _, err := a.cfg.Coordinator.Member(ctx, s.host)
+		if err != nil {
+			return err
+		}
+		if err := s.teach(a.books(&host, i.Playbook)); err != nil {
+			return err
+		}
+		s.probes = append(s.probes, i.Playbook) // also when it is not meant for this host: once
+	}
+	return s.send(i.ID, &pb.Instruction{What: &pb.Instruction_Verify{Verify: &pb.Verify{}}})
+}
+
+// teach tells the agent which probes to run from here on.
+func (s *session) teach(books []*playbook.Playbook) error {
+	sets := make([]*pb.ProbeSet, 0, len(books))
+	for _, b := range books {
+		sets = append(sets, &pb.ProbeSet{PlaybookDigest: b.Facts.Digest, Bad: probes(b.Bad), Good: probes(b.Good)})
+	}
+	s.probes = digests(books)
 	return s.send(idProbe, &pb.Instruction{What: &pb.Instruction_Probe{Probe: &pb.Probe{Sets: sets}}})
 }
 
-// probes are the probe sets of every playbook that is meant for the host.
-func (a *agents) probes(h *recovery.Host) []*pb.ProbeSet {
-	var sets []*pb.ProbeSet
+// books are the playbooks that are meant for the host. Of the one that the open incident runs it is that version, whatever the
+// folder holds by now.
+func (a *agents) books(h *recovery.Host, inUse string) []*playbook.Playbook {
+	own, open := a.cfg.Playbooks.ByDigest(inUse)
+	var list []*playbook.Playbook
 	for _, b := range a.cfg.Playbooks.All() {
+		if open && b.Facts.Name == own.Facts.Name {
+			b = own
+		}
 		if b.Facts.Fits(*h) {
-			sets = append(sets, &pb.ProbeSet{PlaybookDigest: b.Facts.Digest, Bad: probes(b.Bad), Good: probes(b.Good)})
+			list = append(list, b)
 		}
 	}
-	return sets
+	return list
+}
+
+func digests(books []*playbook.Playbook) []string {
+	list := make([]string, 0, len(books)+1)
+	for _, b := range books {
+		list = append(list, b.Facts.Digest)
+	}
+	return list
 }
 
 func probes(list []playbook.Probe) []*pb.ContentProbe {

@@ -39,10 +39,12 @@ type Config struct {
 const (
 	defaultBeat  = 10 * time.Second
 	leastBeat    = time.Second // what agents agree to
-	maxMessage   = 1 << 20     // bytes; a hello with every fact is a few KiB
+	maxMessage   = 1 << 20     // bytes
 	maxHeaders   = 16 << 10    // bytes
 	window       = 64 << 10    // bytes that a caller may send ahead
 	keepaliveGap = 15 * time.Second
+
+	connectionTimeout = 20 * time.Second // for TLS and the greeting of HTTP/2
 )
 
 // New returns a gRPC server with both services. Every connection needs a certificate of our CA; what its holder may call
@@ -52,16 +54,17 @@ func New(cfg Config) *grpc.Server {
 		cfg.Beat = defaultBeat
 	}
 	cfg.Beat = max(cfg.Beat, leastBeat)
-	door := &door{cfg.Coordinator, cfg.Log}
+	door := &door{coordinator: cfg.Coordinator, log: cfg.Log}
 	panics := grpcrecovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
 		cfg.Log.Error("a call panicked", "panic", p, "stack", string(debug.Stack()))
 		return status.Error(codes.Internal, "the coordinator failed on this call; its log has the details")
 	})
 	s := grpc.NewServer(
-		grpc.Creds(watchedTLS{credentials.NewTLS(cfg.TLS), door}),
+		grpc.Creds(watchedTLS{credentials.NewTLS(cfg.TLS), door, newGate(handshakesAtOnce)}),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(64),
-		grpc.ConnectionTimeout(20*time.Second),
+		grpc.ConnectionTimeout(connectionTimeout),
 		// For thousands of quiet connections: TLS has a read buffer of its own (write buffers are lent for a flush), and a window that does
 		// not adapt needs no ping to measure by.
 		grpc.ReadBufferSize(0),

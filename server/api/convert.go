@@ -26,6 +26,9 @@ func incident(v coordinator.View) *pb.Incident {
 		Playbook: s.Playbook.Name, PlaybookDigest: s.Playbook.Digest, PlanDigest: s.Plan.Digest, PlanApproved: s.Approved,
 		Counts: &pb.Counts{}, OpenDebts: int32(s.OpenDebts()), Seq: s.Seq, Now: stamp(v.Now), Scope: map[string]int32{},
 	}
+	for _, version := range s.Versions {
+		out.PlaybookVersions = append(out.PlaybookVersions, &pb.PlaybookVersion{Digest: version.Playbook.Digest, Since: stamp(version.Since), By: version.By, Reason: version.Reason})
+	}
 	waves := make([]*pb.Wave, len(s.Waves))
 	for i, verdict := range s.Verdicts(v.Now) {
 		w := s.Waves[i]

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -26,6 +28,30 @@ import (
 type door struct {
 	coordinator *coordinator.Coordinator
 	log         hclog.Logger
+
+	mu     sync.Mutex
+	since  time.Time // when the present minute of noted began
+	told   int       // in it
+	untold int       // in it, or since something was told
+}
+
+// notesAMinute are how many connections that never got as far as a certificate are told of in the log.
+const notesAMinute = 20
+
+// noted tells the log of a connection that came to nothing, but of a flood only the first few of a minute and how many there were.
+func (d *door) noted(peer, why string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := time.Now(); now.Sub(d.since) >= time.Minute {
+		d.since, d.told = now, 0
+	}
+	if d.told == notesAMinute {
+		d.untold++
+		return
+	}
+	d.told++
+	d.log.Warn("a connection came to nothing", "peer", peer, "why", why, "untold", d.untold)
+	d.untold = 0
 }
 
 type identityKey struct{}
@@ -101,14 +127,19 @@ type authorizedStream struct {
 
 func (s *authorizedStream) Context() context.Context { return s.ctx }
 
-// watchedTLS tells the door of callers whose certificate is not believed: they never get as far as a call.
+// watchedTLS lets callers in one after the other, and tells the door of those whose certificate is not believed: they never get as
+// far as a call.
 type watchedTLS struct {
 	credentials.TransportCredentials
 	door *door
+	gate *gate
 }
 
 func (w watchedTLS) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn, info, err := w.TransportCredentials.ServerHandshake(c)
+	conn, info, err := w.handshake(c)
+	if why := futility(err); why != "" {
+		w.door.noted(c.RemoteAddr().String(), why)
+	}
 	if why, host := disbelief(err); why != "" {
 		peer := c.RemoteAddr().String()
 		if host == "" { // it has no name but its address
@@ -122,8 +153,36 @@ func (w watchedTLS) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo,
 	return conn, info, err
 }
 
+func (w watchedTLS) handshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	c, err := knocked(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	leave, err := w.gate.enter()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer leave()
+	return w.TransportCredentials.ServerHandshake(c)
+}
+
 func (w watchedTLS) Clone() credentials.TransportCredentials {
-	return watchedTLS{w.TransportCredentials.Clone(), w.door}
+	return watchedTLS{w.TransportCredentials.Clone(), w.door, w.gate}
+}
+
+// futility returns why a handshake came to nothing when that is worth a line: "" for one that only broke off.
+func futility(err error) string {
+	var header tls.RecordHeaderError
+	switch {
+	case err == nil:
+	case errors.Is(err, errCrowded):
+		return errCrowded.Error()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "its handshake took too long"
+	case errors.As(err, &header):
+		return "it speaks no TLS"
+	}
+	return ""
 }
 
 // disbelief returns why a handshake failed when it was for the caller's certificate, and the name that it claims; "" for a

@@ -11,6 +11,7 @@ import (
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
 	"github.com/blackstart-recovery/blackstart/server/coordinator"
+	"github.com/blackstart-recovery/blackstart/server/playbook"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 	"github.com/blackstart-recovery/blackstart/server/report"
 )
@@ -58,6 +59,35 @@ func (o *operators) Pause(ctx context.Context, r *pb.PauseRequest) (*pb.PauseRes
 func (o *operators) Resume(ctx context.Context, r *pb.ResumeRequest) (*pb.ResumeResponse, error) {
 	in, err := o.do(ctx, r.GetIncident(), recovery.Resume{Wave: int(r.GetWave()), Reason: text(r.GetReason())})
 	return &pb.ResumeResponse{Incident: in}, err
+}
+
+// ReviseIncident tells, beside how things stand, what the revision means.
+func (o *operators) ReviseIncident(ctx context.Context, r *pb.ReviseIncidentRequest) (*pb.ReviseIncidentResponse, error) {
+	if err := o.cfg.Coordinator.Revise(ctx, name(r.GetIncident()), actor(ctx), name(r.GetPlaybook()), text(r.GetReason())); err != nil {
+		return nil, err
+	}
+	out := &pb.ReviseIncidentResponse{}
+	var now, before string
+	err := o.cfg.Coordinator.View(ctx, name(r.GetIncident()), func(v coordinator.View) {
+		out.Incident = incident(v)
+		now, before = v.State.Playbook.Digest, v.State.Versions[max(len(v.State.Versions)-2, 0)].Playbook.Digest
+		for _, h := range v.State.Hosts() {
+			if n := len(h.Attempts); h.Phase == recovery.Attempting && n > 0 && h.Attempts[n-1].Playbook != now {
+				out.Ending = append(out.Ending, h.Host.Name)
+			}
+		}
+		for _, e := range slices.Backward(v.Entries) {
+			if revised, ok := e.Event.(*recovery.PlaybookRevised); ok {
+				out.Revisit = revised.Revisit
+				break
+			}
+		}
+	})
+	from, known := o.cfg.Playbooks.ByDigest(before)
+	if to, ok := o.cfg.Playbooks.ByDigest(now); ok && known {
+		out.Changes = playbook.Changes(from, to)
+	}
+	return out, err
 }
 
 func (o *operators) Abort(ctx context.Context, r *pb.AbortRequest) (*pb.AbortResponse, error) {

@@ -25,7 +25,8 @@ type session struct {
 	stream   grpc.BidiStreamingServer[pb.PhoneHomeRequest, pb.PhoneHomeResponse]
 	in       *inbound
 	epoch    uint64
-	sequence uint64 // of the last instruction; only the stream's own goroutine sends
+	sequence uint64   // of the last instruction; only the stream's own goroutine sends
+	probes   []string // digests of the playbooks that the agent probes for
 
 	challenges chan struct{} // somebody else claims this host: prove that you live
 	evicted    chan struct{} // closed by whoever takes the host over, under the lock of agents
@@ -51,8 +52,12 @@ func receive(ctx context.Context, stream grpc.BidiStreamingServer[pb.PhoneHomeRe
 	in := &inbound{queue: make(chan *pb.PhoneHomeRequest, inboundQueue)}
 	go func() {
 		defer close(in.queue)
+		allowed := newAllowance()
 		for {
 			m, err := stream.Recv()
+			if err == nil {
+				err = allowed.take(m)
+			}
 			if err != nil {
 				in.err = err
 				return
@@ -165,12 +170,12 @@ func (a *agents) serve(ctx context.Context, s *session, link link) error {
 				if errors.Is(s.in.err, io.EOF) {
 					return nil // it has said its last words
 				}
-				return s.in.err
+				return a.ended(ctx, s.host, s.in.err)
 			}
 			silent.Reset(missedBeats * a.cfg.Beat)
 			err = a.heard(ctx, s, link, m.GetHeartbeat())
 		case i := <-link.Instructions():
-			err = s.send(i.ID, &pb.Instruction{What: &pb.Instruction_Verify{Verify: &pb.Verify{}}})
+			err = a.instruct(ctx, s, i)
 		case <-s.challenges:
 			err = s.standBy(idAlive, a.cfg.Beat)
 		case <-s.evicted:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -73,6 +74,7 @@ type world struct {
 	authority   *pki.Authority
 	coordinator *coordinator.Coordinator
 	books       *playbook.Library
+	folder      string // of playbooks
 	dial        func(context.Context, string) (net.Conn, error)
 	dialled     atomic.Int32
 	conns       []*grpc.ClientConn
@@ -105,12 +107,13 @@ func start(t *testing.T, where listen) (*world, func()) {
 	}
 	f, err := fleet.Parse("fleet.yaml", []byte(testFleet))
 	must(err)
-	w.books, err = playbook.Load(fstest.MapFS{
-		"mend/manifest.yaml": {Data: []byte(testManifest)},
-		"mend/repair.sh":     {Data: []byte("#!/bin/sh\necho BLACKSTART-RESULT outcome=repaired\n")},
-		"mend/README.md":     {Data: []byte("read me\n")},
-		"mend/hands.md":      {Data: []byte(" 1. Look at the disk.\n")},
-	})
+	w.folder = t.TempDir()
+	for name, text := range map[string]string{
+		"manifest.yaml": testManifest, "repair.sh": "#!/bin/sh\necho BLACKSTART-RESULT outcome=repaired\n", "README.md": "read me\n", "hands.md": " 1. Look at the disk.\n",
+	} {
+		w.write(name, text)
+	}
+	w.books, err = playbook.LoadWithOverrides(fstest.MapFS{}, w.folder)
 	must(err)
 	w.authority, err = pki.NewAuthority()
 	must(err)
@@ -147,6 +150,18 @@ func start(t *testing.T, where listen) (*world, func()) {
 		if err := j.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// write writes a file of the playbook.
+func (w *world) write(name, text string) {
+	w.Helper()
+	dir := filepath.Join(w.folder, "mend")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		w.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		w.Fatal(err)
 	}
 }
 

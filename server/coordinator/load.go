@@ -39,8 +39,25 @@ func (c *Coordinator) load() error {
 	if _, ok := c.cfg.Playbooks.ByDigest(s.Playbook.Digest); !ok {
 		return fmt.Errorf("incident %s runs playbook %s with digest %s, which is not among the playbooks given: start with the folder that holds that version", s.ID, s.Playbook.Name, s.Playbook.Digest)
 	}
+	c.missingVersions()
 	c.compareFleets()
 	return nil
+}
+
+// missingVersions says which attempts under way began with an older version of the playbook that is not known any more. They cannot be
+// joined; the proof will tell what came of them.
+func (c *Coordinator) missingVersions() {
+	var hosts []string
+	for _, h := range c.engine.State().Hosts() {
+		if n := len(h.Attempts); h.Phase == recovery.Attempting && n > 0 {
+			if _, ok := c.cfg.Playbooks.ByDigest(h.Attempts[n-1].Playbook); !ok {
+				hosts = append(hosts, h.Host.Name)
+			}
+		}
+	}
+	if len(hosts) > 0 {
+		c.cfg.Log.Warn("attempts under way began with an older version of the playbook, of which no copy is left: they are not joined, their hosts' proof will tell", "hosts", few(hosts))
+	}
 }
 
 // compareFleets says what in the fleet file the open incident does not know: it goes on with the fleet that it was declared with.

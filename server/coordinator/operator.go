@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -20,14 +21,22 @@ type View struct {
 // Do brings an operator's input to the open incident. incident may be empty; when it is named it must be the open one.
 func (c *Coordinator) Do(ctx context.Context, incident, actor string, in recovery.Input) error {
 	return c.call(ctx, func() error {
-		if incident != "" && incident != c.engine.State().ID {
-			if _, ok := c.find(incident); ok {
-				return &recovery.Error{Kind: recovery.KindRefused, Message: "incident " + incident + " is over: nothing in it can be changed any more"}
-			}
-			return unknownIncident(incident)
+		if err := c.isOpen(incident); err != nil {
+			return err
 		}
 		return c.take(actor, in)
 	})
+}
+
+// isOpen refuses whatever is not the open incident. An empty name means that one.
+func (c *Coordinator) isOpen(incident string) error {
+	if incident == "" || incident == c.engine.State().ID {
+		return nil
+	}
+	if _, ok := c.find(incident); ok {
+		return &recovery.Error{Kind: recovery.KindRefused, Message: "incident " + incident + " is over: nothing in it can be changed any more"}
+	}
+	return unknownIncident(incident)
 }
 
 // Declare opens an incident with the coordinator's fleet and the playbook named, or the only one that fits, and returns its id.
@@ -47,6 +56,46 @@ func (c *Coordinator) Declare(ctx context.Context, actor, title, book string, be
 		return err
 	})
 	return id, err
+}
+
+// Revise reads the playbook folder again and takes another version of the open incident's playbook: the one named by digest, or the
+// one that is in the folder by now. Its connected agents get the new probes with the next request for facts.
+func (c *Coordinator) Revise(ctx context.Context, incident, actor, book, reason string) error {
+	if err := c.cfg.Playbooks.Refresh(); err != nil {
+		return &recovery.Error{Kind: recovery.KindInvalid, Message: "the playbooks cannot be read again, so nothing was changed: " + err.Error()}
+	}
+	// Attempts under way go on with the version before, also after a restart.
+	before, err := c.InUse(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.cfg.Playbooks.Save(before); err != nil {
+		return &recovery.Error{Kind: recovery.KindRefused, Message: "nothing was changed: " + err.Error()}
+	}
+	return c.call(ctx, func() error {
+		if err := c.isOpen(incident); err != nil {
+			return err
+		}
+		if c.engine.State().ID == "" {
+			return c.take(actor, recovery.Revise{})
+		}
+		found, ok := c.cfg.Playbooks.Find(cmp.Or(book, c.engine.State().Playbook.Name))
+		if !ok {
+			return &recovery.Error{Kind: recovery.KindNotFound, Message: fmt.Sprintf("there is no playbook %q, nor a version whose digest begins so: there are %s", book, c.bookNames())}
+		}
+		return c.take(actor, recovery.Revise{Playbook: found.Facts, Reason: reason})
+	})
+}
+
+// InUse returns the digest of the playbook version that the open incident runs, "" without one.
+func (c *Coordinator) InUse(ctx context.Context) (digest string, err error) {
+	err = c.call(ctx, func() error {
+		if s := c.engine.State(); s.Outcome == "" {
+			digest = s.Playbook.Digest
+		}
+		return nil
+	})
+	return digest, err
 }
 
 // choose finds the playbook by name, or the only one that fits a host of the fleet.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
@@ -28,6 +29,7 @@ type Playbook struct {
 	Sources  []Source          // whose advice it follows
 	Hands    string            // what a person does at the console of a host that no rung reaches, as text; may be empty
 	scripts  map[string][]byte // by environment
+	files    map[string][]byte // every one, by its path in the folder
 }
 
 // Script returns a copy of the script for an environment, and whether there is one.
@@ -36,10 +38,14 @@ func (p *Playbook) Script(environment string) ([]byte, bool) {
 	return slices.Clone(s), ok
 }
 
-// Library is a set of playbooks. It does not change after it was loaded and may be used by several goroutines.
+// Library is a set of playbooks. It may be used by several goroutines; only Refresh and Keep change it.
 type Library struct {
+	dir  string // with playbooks that replace embedded ones; may be empty
+	kept string // folder for copies of versions that were in use; may be empty. Set by Keep before the library is shared
+
+	mu       sync.RWMutex
 	byName   map[string]*Playbook
-	byDigest map[string]*Playbook
+	byDigest map[string]*Playbook // a version that was once loaded stays
 }
 
 // handsName is the file of a playbook that tells a person what to do.
@@ -59,9 +65,37 @@ func Load(fsys fs.FS) (*Library, error) { return load(fsys, "") }
 // for ByName, All and Matching; ByDigest finds both. An empty dir means the embedded ones only.
 func LoadWithOverrides(embedded fs.FS, dir string) (*Library, error) {
 	base, err := Load(embedded)
-	if err != nil || dir == "" {
-		return base, err
+	if err != nil {
+		return nil, err
 	}
+	base.dir = dir
+	if err := base.Refresh(); err != nil {
+		return nil, err
+	}
+	return base, nil
+}
+
+// Refresh reads the folder of LoadWithOverrides again: what it holds by now is in use from here on, and ByDigest goes on finding the
+// versions from before. An error leaves the library as it was. Without a folder nothing changes.
+func (l *Library) Refresh() error {
+	if l.dir == "" {
+		return nil
+	}
+	own, err := loadDir(l.dir)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, p := range own.byName {
+		l.byName[name] = p
+		l.byDigest[p.Facts.Digest] = p
+	}
+	return nil
+}
+
+// loadDir reads the playbooks in a folder, of which there must be one.
+func loadDir(dir string) (*Library, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("playbook folder %s cannot be opened; name an existing folder that holds one folder per playbook: %w", dir, err)
@@ -74,11 +108,7 @@ func LoadWithOverrides(embedded fs.FS, dir string) (*Library, error) {
 	if len(own.byName) == 0 {
 		return nil, fmt.Errorf("playbook folder %s holds no playbook; put one folder with a manifest.yaml per playbook into it", dir)
 	}
-	for name, p := range own.byName {
-		base.byName[name] = p
-		base.byDigest[p.Facts.Digest] = p
-	}
-	return base, nil
+	return own, nil
 }
 
 // load reads a library; prefix stands before file names in messages.
@@ -145,7 +175,7 @@ func loadPlaybook(fsys fs.FS, folder, shown string) (*Playbook, []error) {
 	if m.nameNode != nil && m.facts.Name != folder {
 		check.fail(m.nameNode, "name is %q but the folder is called %q; make them equal", m.facts.Name, folder)
 	}
-	p := &Playbook{Facts: m.facts, Bad: m.bad, Good: m.good, Preserve: m.preserve, Sources: m.sources, scripts: map[string][]byte{}}
+	p := &Playbook{Facts: m.facts, Bad: m.bad, Good: m.good, Preserve: m.preserve, Sources: m.sources, scripts: map[string][]byte{}, files: files}
 	if p.Hands = string(files[handsName]); !utf8.ValidString(p.Hands) || len(p.Hands) > maxHands {
 		check.problems = append(check.problems, &Problem{File: filepath.Join(shown, handsName), What: "must be text of at most 16 KiB that fits on a work card; shorten it"})
 	}
@@ -173,18 +203,46 @@ func loadPlaybook(fsys fs.FS, folder, shown string) (*Playbook, []error) {
 
 // ByDigest finds a version of a playbook, also one that an override has replaced.
 func (l *Library) ByDigest(digest string) (*Playbook, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
 	p, ok := l.byDigest[digest]
 	return p, ok
 }
 
 // ByName finds the version of a playbook that is in use.
 func (l *Library) ByName(name string) (*Playbook, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
 	p, ok := l.byName[name]
 	return p, ok
 }
 
+// leastDigest is how much of a digest names a version.
+const leastDigest = len("sha256:") + 6
+
+// Find finds a version by its playbook's name, which means the one in use, or by its digest or the beginning of that.
+func (l *Library) Find(name string) (*Playbook, bool) {
+	if p, ok := l.ByName(name); ok {
+		return p, true
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	var found []*Playbook
+	for digest, p := range l.byDigest {
+		if len(name) >= leastDigest && strings.HasPrefix(digest, name) {
+			found = append(found, p)
+		}
+	}
+	if len(found) != 1 {
+		return nil, false
+	}
+	return found[0], true
+}
+
 // All returns the playbooks in use, by name.
 func (l *Library) All() []*Playbook {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
 	out := make([]*Playbook, 0, len(l.byName))
 	for _, p := range l.byName {
 		out = append(out, p)

@@ -94,12 +94,12 @@ func (d *runDecision) start() {
 		}
 		l := next(council)
 		h := at[l]
-		if _, held := d.usage.slotBlocked(h.Host, h.Rung); held {
+		if d.usage.fullFor(h.Host, h.Rung) != "" {
 			at[l] = nil // and so are all behind it
 			continue
 		}
 		at[l] = h.next
-		if _, held := d.groupBlocked(h); !held {
+		if d.fullGroup(h) == nil {
 			d.book(h, 1)
 			d.counts.Waiting--
 			d.counts.UnderWay++
@@ -118,15 +118,16 @@ func (d *runDecision) started(h *AdHocHost) Event {
 	}
 }
 
-func (s *AdHoc) groupBlocked(h *AdHocHost) (Reason, bool) {
+// fullGroup is a group of the host of which as many are worked on as are allowed, or nil.
+func (s *AdHoc) fullGroup(h *AdHocHost) *Group {
 	for _, name := range h.Host.Groups {
 		if g := s.groups[name]; g != nil {
-			if r, held := s.usage.groupFull(g); held {
-				return r, true
+			if _, full := s.usage.groupFull(g); full {
+				return g
 			}
 		}
 	}
-	return Reason{}, false
+	return nil
 }
 
 func (s *AdHoc) ended(c RunCounts) Event {
@@ -152,12 +153,11 @@ func (s *AdHoc) Why() map[string]Reason {
 		if !h.waits() {
 			continue
 		}
-		r, held := s.groupBlocked(h)
-		if !held {
-			r, held = s.usage.slotBlocked(h.Host, h.Rung)
-		}
-		if !held {
-			r = Reason{WaitNext, "it starts next"}
+		r := Reason{WaitNext, "it starts next"}
+		if g := s.fullGroup(h); g != nil {
+			r = groupIsFull(g, s.usage.group[g.Name])
+		} else if name := s.usage.fullFor(h.Host, h.Rung); name != "" {
+			r = slotIsTaken(name)
 		}
 		reasons[h.Host.Name] = r
 	}

@@ -30,6 +30,8 @@ func (s *State) Apply(e Entry) {
 		s.accept(v.Accepted)
 	case *CoordinatorRestarted:
 		s.lose(v.Alive.UTC().Round(0), e.At)
+	case *PlaybookRevised:
+		s.applyRevision(v, e)
 	case *IncidentAborted:
 		s.endPause(e.At) // what is in flight must come to its end
 		s.Aborted, s.Reason = true, v.Reason
@@ -56,6 +58,7 @@ func (s *State) declare(v *IncidentDeclared, at time.Time) {
 	}
 	s.ID, s.Title, s.Declared, s.Began = v.Incident, v.Title, at, v.Began
 	s.Playbook, s.Fleet = v.Playbook, v.Fleet
+	s.Versions = []Version{{Playbook: v.Playbook, Since: at}}
 	wave := map[string]int{}
 	for i, t := range s.Fleet.Tiers {
 		wave[t.Name] = i + 1

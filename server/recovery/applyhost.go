@@ -31,6 +31,7 @@ func (s *State) applyHost(e Event, at time.Time) {
 		h.move(Verifying, v.Reason, at)
 		h.ProvenAt, h.provenBoot, h.soakUntil = at, v.Sighting.BootID, clock.Add(v.SoakUntil.Sub(at))
 		h.proofs++
+		h.provenBy = s.Playbook.Digest
 		h.Failure = nil
 	case *ProofFailed:
 		h.move(v.Next, v.Reason, at)
@@ -121,6 +122,9 @@ func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
 		if a.Result.Class == TimedOut || a.Result.Class == Lost {
 			a.Result = v.Result // it is known now what came of it
 		}
+		if ran(v.Result) {
+			h.touched(v.Result.Boot)
+		}
 		return
 	case !a.Ended.IsZero() || h.Phase != Attempting:
 		return
@@ -137,8 +141,11 @@ func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
 		} else {
 			h.fail(v.Result.Class, v.Result.Signature)
 		}
-		if (v.Result.Class == Failed || v.Result.Class == TimedOut) && v.Result.Boot != "" {
+		switch {
+		case ran(v.Result):
 			h.touched(v.Result.Boot)
+		case v.Result.Signature == leaseRanOut:
+			h.touched(h.bootAtStart)
 		}
 		h.retryAt(v.Rung, v.Until, at, clock)
 		return
@@ -146,8 +153,7 @@ func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
 	h.verifyBy = clock.Add(v.Until.Sub(at))
 	if v.Result.Class != NothingFound {
 		rescue := a.Rung >= 0 && a.Rung < len(h.Host.Ladder) && h.Host.Ladder[a.Rung].Environment != EnvLinux
-		h.changed = &change{restarted: v.Result.Rebooted || rescue}
-		h.changed.before(h.bootAtStart, v.Result.Boot)
+		h.alter(v.Result.Rebooted || rescue, h.bootAtStart, v.Result.Boot)
 	}
 }
 
@@ -158,14 +164,32 @@ func (s *State) applyHands(h *HostState, v *HandsFinished, at time.Time) {
 	if before == "" && h.Scope.Sighting != nil {
 		before = h.Scope.Sighting.BootID
 	}
-	h.changed = &change{restarted: true}
-	h.changed.before(before)
+	h.alter(true, before)
 	h.Attempts = append(h.Attempts, Attempt{ID: v.Attempt, Host: v.Host, N: len(h.Attempts) + 1, Rung: -1, RungName: RungHands,
 		Playbook: s.Playbook.Digest, Started: at.Add(-v.Spent), Ended: at,
 		Result: Result{Class: Succeeded, Detail: "done by " + v.By + note(v.Note), Took: v.Spent}})
 	h.proofs, h.ProvenAt = 0, time.Time{}
 	h.move(Verifying, "work done by "+v.By+"; proof is awaited", at)
 	h.verifyBy, h.Owner = s.clock(at).Add(v.Until.Sub(at)), ""
+}
+
+// alter notes a change, with boots from before it. Those from before an earlier change are so too, and count where a revision asks
+// for a restart that the earlier version did without.
+func (h *HostState) alter(restarted bool, boots ...string) {
+	var earlier []string
+	if h.changed != nil {
+		earlier = h.changed.boots
+	}
+	h.changed = &change{restarted: restarted}
+	h.changed.before(earlier...)
+	known := len(h.changed.boots)
+	h.changed.before(boots...)
+	h.changed.blind = len(h.changed.boots) == known && !restarted
+}
+
+// ran reports whether a script ran, to whatever end, in a boot that is known.
+func ran(r Result) bool {
+	return r.Boot != "" && (r.Class == Succeeded || r.Class == Failed || r.Class == TimedOut || r.Class == Lost)
 }
 
 // touched notes a boot in which a script ran and did not come to a good end: nobody knows what it has done by then.

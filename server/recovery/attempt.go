@@ -103,14 +103,16 @@ func (s *State) finished(in Finished, now time.Time) ([]Event, error) {
 // verifyEnded judges what a JobVerify brought. It speaks for itself, whatever else was heard of the host.
 func (s *State) verifyEnded(h *HostState, in Finished, now time.Time) Event {
 	if in.Result.Sighting == nil {
-		return s.proofFailed(h, "no facts could be fetched over SSH: "+why(in.Result.Detail, string(in.Result.Class)))
+		missing := "no facts could be fetched over SSH: " + why(in.Result.Detail, string(in.Result.Class))
+		return s.unproven(h, missing, missing)
 	}
 	v := *in.Result.Sighting
 	v.Host, v.Answers, v.Connected = in.Host, in.Job, true
 	if events := s.judge(h, v, now); len(events) > 0 {
 		return events[0]
 	}
-	return s.proofFailed(h, s.proof(h, v, now))
+	missing := s.proof(h, v, now)
+	return s.unproven(h, missing, "its facts prove nothing: "+missing)
 }
 
 // attemptEnded decides what follows from a result. Policy follows the class.
@@ -168,7 +170,7 @@ func (s *State) looksWell(v Sighting) bool {
 func (s *State) again(h *HostState, e *AttemptEnded, what string, backoff bool, now time.Time) {
 	p := s.policy()
 	last := backoff && nextRung(s.Playbook, h.Host, h.Rung+1) < 0
-	if h.tries >= p.TriesPerRung && !last {
+	if h.tries >= p.TriesPerRung && !last || !s.usable(h) { // a revision may have closed the rung under the attempt
 		s.climb(h, e, what)
 		return
 	}
@@ -208,18 +210,22 @@ func (s *State) capText(h *HostState) string {
 	return plural(len(h.Attempts)-h.base, "attempt") + " made, the cap"
 }
 
-// proofFailed sends a host whose claim was not proven to its next try.
+// proofFailed sends a host that gave no proof in time to its next try.
 func (s *State) proofFailed(h *HostState, missing string) Event {
+	return s.unproven(h, missing, "no proof within "+s.Playbook.VerifyWithin.String()+": "+missing)
+}
+
+// unproven sends a host whose claim was not proven to its next try; what says so in one phrase.
+func (s *State) unproven(h *HostState, missing, what string) Event {
 	if !h.ProvenAt.IsZero() {
 		return s.relapse(h, "no proof at the end of the soak: "+missing, "relapsed: no proof after the soak")
 	}
-	what := "no proof within " + s.Playbook.VerifyWithin.String() + ": " + missing
 	e := &ProofFailed{Host: h.Host.Name, Missing: missing, Rung: h.Rung}
 	if missing == bootTargetOpen {
 		e.Next, e.Reason = NeedsHands, what+"; the host is well, so nothing restarts it again: a person looks at its boot order"
 		return e
 	}
-	if h.tries < s.policy().TriesPerRung && !s.capped(h) && h.lastRung() >= 0 {
+	if h.tries < s.policy().TriesPerRung && !s.capped(h) && h.lastRung() >= 0 && s.usable(h) {
 		e.Next, e.Reason = Waiting, fmt.Sprintf("%s; try %d on rung %s follows", what, h.tries+1, rungName(h.Host, h.Rung))
 		return e
 	}

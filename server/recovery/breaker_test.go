@@ -259,6 +259,30 @@ func TestBelowShareHoldsAndHandWorkFreesIt(t *testing.T) {
 	}
 }
 
+// A wave that is held below its share goes on with second tries, and its limits hold it for good when those fail too. (Found by the
+// simulator.)
+func TestBelowShareHidesNoLimit(t *testing.T) {
+	x := failing(t, 4, func(f *Fleet) { f.Tiers[0].Gate.MaxFailed = Limit{Count: 2} }, firstN(2, Result{Class: HostKeyMismatch}))
+	w := x.s.Waves[0]
+	x.run("held", func() bool { return w.HeldBy == BreakerBelowShare })
+	relapsed := x.s.hosts["h002"]
+	x.far["h002"].bad = 1
+	x.see(x.far["h002"].facts())
+	x.tick()
+	if w.HeldBy != BreakerFailed || relapsed.Phase != Waiting {
+		t.Fatalf("with three failures and a limit of two it is held by %q, and h002 is %s", w.HeldBy, relapsed.Phase)
+	}
+	x.settle()
+	if got := x.attempting(); len(got) != 0 {
+		t.Errorf("%v start all the same", got)
+	}
+	x.must(Resume{Wave: 1, Reason: "known"})
+	x.settle()
+	if got := x.attempting(); !slices.Equal(got, []string{"h002"}) {
+		t.Errorf("after the failures were accepted %v are at work", got)
+	}
+}
+
 func TestBelowShareIsPassedByName(t *testing.T) {
 	x := failing(t, 4, func(f *Fleet) {
 		f.Tiers = append(f.Tiers, Tier{Name: "later", Gate: f.Tiers[0].Gate})

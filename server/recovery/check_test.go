@@ -64,7 +64,7 @@ func (x *sim) before(e Entry) Phase {
 // proofHolds tells the rule of design 3.2 again, by the facts alone.
 func (x *sim) proofHolds(h *HostState, v Sighting) {
 	x.tb.Helper()
-	ok := v.Connected && v.BootMode == BootNormal && len(v.Content) == 1 && v.Content[0].Playbook == digest1 && v.Content[0].Bad == 0 && v.Content[0].Good > 0 &&
+	ok := v.Connected && v.BootMode == BootNormal && len(v.Content) == 1 && v.Content[0].Playbook == x.s.Playbook.Digest && v.Content[0].Bad == 0 && v.Content[0].Good > 0 &&
 		!v.Content[0].Missing && v.Content[0].Error == ""
 	for _, c := range v.Health {
 		ok = ok && c.OK
@@ -73,6 +73,9 @@ func (x *sim) proofHolds(h *HostState, v Sighting) {
 		if a.Result.Class == Succeeded && a.Rung >= 0 && v.BootID == x.bootOf[a.ID] && x.s.Playbook.Reboot == RebootRequired {
 			x.tb.Fatalf("%s is proven on %s, the boot in which %s changed it", h.Host.Name, v.BootID, a.ID)
 		}
+	}
+	if n := x.asked[v.Answers]; n > 0 && n != len(x.s.Versions) {
+		x.tb.Fatalf("%s is proven in answer to %s, which was asked before the playbook was revised", h.Host.Name, v.Answers)
 	}
 	if !ok {
 		x.tb.Fatalf("%s is proven by %+v", h.Host.Name, v)
@@ -111,6 +114,7 @@ func (x *sim) mayStart(h *HostState, v *AttemptStarted) {
 			fail("%s is under way", a.ID)
 		}
 	}
+	x.canaryLived(h, v, fail)
 	using := map[string]int{}
 	grouped := map[string]int{}
 	for _, o := range s.order {
@@ -205,6 +209,7 @@ func (x *sim) check() {
 		for _, j := range s.Work(x.now) {
 			if j.Kind == JobRepair {
 				got = append(got, j.ID)
+				x.runsItsVersion(j)
 			} else if h := s.hosts[j.Host.Name]; j.Kind == JobUnboot {
 				if h.Phase == Attempting || !h.hasDebt(DebtBootTarget) {
 					x.tb.Fatalf("job %s for a host that is %s with debts %v", j.ID, h.Phase, h.Debts)

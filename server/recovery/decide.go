@@ -44,6 +44,8 @@ func Decide(s *State, in Input, now time.Time) ([]Event, error) {
 		return s.pause(v)
 	case Resume:
 		return s.resume(v, now)
+	case Revise:
+		return s.revise(v)
 	case Abort:
 		return s.abort(v)
 	case Close:

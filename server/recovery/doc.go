@@ -20,7 +20,7 @@
 //   - Boot target: what a host boots from next. While it may be the rescue system, that is a debt.
 //   - Breaker: a limit that stops sending: too many failed or unreachable, too many alike (same signature), too many recovered
 //     hosts silent at once (mass silence), too many in the whole incident; or a wave that is settled below its share.
-//   - Canary: the first host of a wave and OS that a playbook is tried on. The others wait until it is recovered.
+//   - Canary: the first host of a wave and OS that a version of a playbook is tried on. The others wait until it is recovered.
 //   - Claim: a person owns a host for a time; the engine leaves it alone.
 //   - Control: what acts on a host from outside, on its power or its boot target.
 //   - Council: who shares the estate. Scarce resources are shared fairly between councils.
@@ -37,7 +37,7 @@
 //   - Last words: the newest sighting of a host that is silent now.
 //   - MTD: maximum tolerable downtime of a service.
 //   - Override: a person lifts one hold of one host, service or wave, with a reason that stands in the report.
-//   - Playbook: what is known about one kind of harm: probes, scripts, whether a restart helps. Named by its digest.
+//   - Playbook: what is known about one kind of harm: probes, scripts, whether a restart helps. A version is named by its digest.
 //   - Proof: a host phones home with a boot id other than the one before the attempt (where the playbook wants a restart),
 //     with no bad content, with good content, and healthy, in answer to a question asked after the attempt. A script's exit
 //     status is only a claim.
@@ -48,6 +48,8 @@
 //   - Rescue system: a small Linux that a host is booted into, so that its disk can be repaired from outside.
 //   - Resource: something scarce with a number of slots: SSH, a site, a hypervisor, a backup repository.
 //   - Restore point: a backup to go back to, chosen by how far it was verified and by when it was taken.
+//   - Revision: another version of the incident's playbook, taken in its middle. Attempts under way end with the version that they began
+//     with; every proof is asked for anew; who recovered under an older version is to be revisited.
 //   - RPO: recovery point objective, how much data a service may lose. RTO: recovery time objective, when it must be back.
 //   - Run: one playbook or script on some hosts without an incident, each tried once; it proves nothing. Its state is [AdHoc].
 //   - Settled: no automatic work is left.

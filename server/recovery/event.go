@@ -235,6 +235,14 @@ type CoordinatorRestarted struct {
 	Reason string    `json:"reason"`
 }
 
+// PlaybookRevised replaces the incident's playbook by another version from here on. Every proof is asked for anew; the hosts to
+// revisit are recovered, and an older version touched or proved them.
+type PlaybookRevised struct {
+	Playbook Playbook `json:"playbook"`
+	Revisit  []string `json:"revisit,omitempty"`
+	Reason   string   `json:"reason"`
+}
+
 // IncidentAborted ends the sending for good and says what becomes of each host.
 type IncidentAborted struct {
 	Reason string      `json:"reason"`
@@ -332,6 +340,7 @@ var eventTypes = []func() Event{
 	func() Event { return &IncidentPaused{} },
 	func() Event { return &IncidentResumed{} },
 	func() Event { return &CoordinatorRestarted{} },
+	func() Event { return &PlaybookRevised{} },
 	func() Event { return &IncidentAborted{} },
 	func() Event { return &IncidentClosed{} },
 	func() Event { return &RunDeclared{} },
@@ -370,6 +379,7 @@ func (*AgentRefused) Kind() string         { return "agent-refused" }
 func (*IncidentPaused) Kind() string       { return "incident-paused" }
 func (*IncidentResumed) Kind() string      { return "incident-resumed" }
 func (*CoordinatorRestarted) Kind() string { return "coordinator-restarted" }
+func (*PlaybookRevised) Kind() string      { return "playbook-revised" }
 func (*IncidentAborted) Kind() string      { return "incident-aborted" }
 func (*IncidentClosed) Kind() string       { return "incident-closed" }
 func (*RunDeclared) Kind() string          { return "run-declared" }

@@ -9,7 +9,8 @@ type State struct {
 	Declared time.Time
 	Began    time.Time // of the outage
 	Seq      uint64    // of the last entry applied
-	Playbook Playbook
+	Playbook Playbook  // the version that is in use
+	Versions []Version // that were in use, oldest first; the last is Playbook
 	Fleet    Fleet
 	Plan     Plan
 	Approved bool

@@ -1,7 +1,7 @@
 package recovery
 
 import (
-	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -35,9 +35,11 @@ type HostState struct {
 	accounted   int       // attempts whose debts are recorded
 	proofs      int       // complete proofs since the last attempt
 	provenBoot  string
-	canary      bool // planned to go first
-	joined      bool // put to its wave after that had opened: its size does not count it
-	overridden  bool // a person lifted its holds
+	provenBy    string // digest of the playbook version whose probes proved it
+	revised     int    // revisions of the playbook so far
+	canary      bool   // planned to go first
+	joined      bool   // put to its wave after that had opened: its size does not count it
+	overridden  bool   // a person lifted its holds
 	unboot      *unboot
 }
 
@@ -45,6 +47,7 @@ type HostState struct {
 type change struct {
 	boots     []string // boot ids from before it
 	restarted bool     // the host was sent back into its own system after it, however little is known of its boot ids
+	blind     bool     // nothing is known of the boot in which it was made
 }
 
 // attempt returns the attempt under way, or nil.
@@ -64,13 +67,17 @@ func (h *HostState) proofBase() string {
 }
 
 // askAt is the id of the request for facts that a proof must answer: one for the first proof, a fresh one at the soak's end,
-// and again a fresh one after a relapse, which an old answer must not undo.
+// and again a fresh one after a relapse, which an old answer must not undo, or after a revision of the playbook, whose probes it
+// did not see.
 func (h *HostState) askAt(soakOver bool) string {
 	k := h.proofs
 	if !h.ProvenAt.IsZero() && !soakOver {
 		k--
 	}
-	return fmt.Sprintf("%s/verify/%d", h.proofBase(), k)
+	if h.revised > 0 {
+		return h.proofBase() + "/revision/" + strconv.Itoa(h.revised) + "/verify/" + strconv.Itoa(k)
+	}
+	return h.proofBase() + "/verify/" + strconv.Itoa(k)
 }
 
 // lastRung is the rung of the last attempt, or -1 for hand work or none.
@@ -123,6 +130,12 @@ type canaryKey struct {
 	os     string
 }
 
+// canaryKey is the group that the host's next attempt belongs to.
 func (s *State) canaryKey(h *HostState) canaryKey {
 	return canaryKey{h.Wave, s.Playbook.Digest, h.Host.OS}
+}
+
+// touchedKey is the group that the host's last attempt belongs to: it speaks for the version that touched it.
+func (s *State) touchedKey(h *HostState) canaryKey {
+	return canaryKey{h.Wave, s.book(h.Attempts[len(h.Attempts)-1].Playbook).Digest, h.Host.OS}
 }

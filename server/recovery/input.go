@@ -31,6 +31,12 @@ type Resume struct {
 	Reason string
 }
 
+// Revise takes another version of the incident's playbook from here on, also one that was used before.
+type Revise struct {
+	Playbook Playbook
+	Reason   string
+}
+
 // Abort ends the incident's sending for good.
 type Abort struct{ Reason string }
 
@@ -110,6 +116,7 @@ func (Declare) input()    {}
 func (Approve) input()    {}
 func (Pause) input()      {}
 func (Resume) input()     {}
+func (Revise) input()     {}
 func (Abort) input()      {}
 func (Close) input()      {}
 func (Retry) input()      {}

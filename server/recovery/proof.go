@@ -69,7 +69,7 @@ func (s *State) bootProof(h *HostState, v Sighting) string {
 		return "its boot id is not known"
 	case slices.Contains(h.changed.boots, v.BootID):
 		return "it has not been restarted since the attempt (same boot id)"
-	case len(h.changed.boots) == 0 && !h.changed.restarted:
+	case h.changed.blind:
 		return "it is not known to have been restarted since the attempt (no boot id from before it is known)"
 	}
 	return ""
@@ -140,7 +140,8 @@ func (s *State) verify(h *HostState, v Sighting, c Content, bad bool, now time.T
 		case s.proof(h, v, now) == "":
 			return []Event{s.proven(h, v, "", now)}
 		case bad && s.disproven(h, v, now):
-			return []Event{s.proofFailed(h, contentProof(c)+" after another restart")}
+			missing := contentProof(c) + " after another restart"
+			return []Event{s.unproven(h, missing, "it is disproven: "+missing)}
 		}
 		return nil
 	}
@@ -163,19 +164,26 @@ func (s *State) proven(h *HostState, v Sighting, prefix string, now time.Time) E
 
 func (s *State) recovered(h *HostState, v Sighting) Event {
 	e := &HostRecovered{Host: h.Host.Name, Reason: fmt.Sprintf("the proof held through %s of soak", s.Playbook.Soak)}
-	for _, d := range s.Playbook.Debts {
-		if !h.hasDebt(d.ID) && h.owes(d) {
-			e.Debts = append(e.Debts, Debt{ID: d.ID, What: d.What})
+	for _, p := range s.books() {
+		for _, d := range p.Debts {
+			noted := slices.ContainsFunc(e.Debts, func(o Debt) bool { return o.ID == d.ID })
+			if !noted && !h.hasDebt(d.ID) && s.owes(h, p, d) {
+				e.Debts = append(e.Debts, Debt{ID: d.ID, What: d.What})
+			}
 		}
+	}
+	if digest := s.touched(h.Attempts[h.accounted:]); digest != "" && digest != s.Playbook.Digest && !h.hasDebt(DebtRevisit) {
+		e.Debts = append(e.Debts, Debt{ID: DebtRevisit, What: revisitText(digest, s.Playbook.Digest)})
 	}
 	return e
 }
 
-// owes reports whether work since the last recovery left a debt: scripts in its environments, or a person's hands, of whose
-// ways nothing is known.
-func (h *HostState) owes(d DebtSpec) bool {
+// owes reports whether work with a version since the last recovery left a debt: scripts in its environments, or a person's hands,
+// of whose ways nothing is known.
+func (s *State) owes(h *HostState, p Playbook, d DebtSpec) bool {
 	for _, a := range h.Attempts[h.accounted:] {
 		switch {
+		case s.book(a.Playbook).Digest != p.Digest:
 		case a.Result.Class != Succeeded && a.Result.Class != Lost:
 		case a.Rung < 0 || len(d.Environments) == 0:
 			return true
@@ -213,17 +221,26 @@ func (s *State) relapse(h *HostState, why, signature string) Event {
 type Instruction struct {
 	ID     string
 	Verify bool // gather fresh facts and answer with the ID; false: stand by
+
+	Playbook string // digest of the version whose probes the facts must come from
 }
 
-// Instruct returns what a host's agent should be told now. The same ID need not be sent twice on one stream.
+// Instruct returns what a host's agent should be told now. The same ID need not be sent twice on one stream. Hosts that are not in
+// work are asked once after a revision: the new version's probes judge them too.
 func (s *State) Instruct(host string, now time.Time) Instruction {
 	h := s.hosts[host]
 	if h == nil || s.over() {
 		return Instruction{}
 	}
+	in := Instruction{Verify: true, Playbook: s.Playbook.Digest}
 	switch h.Phase {
 	case Verifying, Waiting, NeedsHands:
-		return Instruction{ID: h.askAt(s.soakOver(h, now)), Verify: true}
+		in.ID = h.askAt(s.soakOver(h, now))
+	default:
+		if h.revised == 0 {
+			return Instruction{}
+		}
+		in.ID = fmt.Sprintf("%s/revision/%d", host, h.revised)
 	}
-	return Instruction{}
+	return in
 }

@@ -98,7 +98,7 @@ func TestProofNeedsEveryPiece(t *testing.T) {
 		t.Fatal("the soak ended early")
 	}
 	x.advance(time.Second)
-	if got := x.s.Instruct("h000", x.now); got != (Instruction{ID: "h000/1/verify/1", Verify: true}) {
+	if got := x.s.Instruct("h000", x.now); got != (Instruction{ID: "h000/1/verify/1", Verify: true, Playbook: digest1}) {
 		t.Errorf("instruction %+v", got)
 	}
 	x.far["h000"].boot = 2
@@ -163,6 +163,56 @@ func TestNothingFoundAfterARepairStillWantsTheRestart(t *testing.T) {
 	x.see(answer(h, "b2", "h000/2/verify/0"))
 	if h.ProvenAt.IsZero() {
 		t.Fatal(x.s.missing(h, x.now))
+	}
+}
+
+// A script that failed, or was stopped in mid-run, may have changed the host all the same: what finds nothing after it proves only with
+// a restart. (Found by the simulator.)
+func TestNothingFoundAfterAFailureWantsARestart(t *testing.T) {
+	for name, c := range map[string]struct {
+		result Result
+		same   bool // the boot in which it ran proves
+	}{
+		"failed":                 {Result{Class: Failed, Signature: "exit 3", Boot: "b1"}, false},
+		"stopped in mid-run":     {Result{Class: TimedOut, Boot: "b1"}, false},
+		"nothing was started":    {Result{Class: Unreachable}, true},
+		"it never came to a run": {Result{Class: TimedOut}, true},
+	} {
+		x, h := one(t, nil)
+		x.result(h, c.result)
+		x.settle()
+		x.run(name+": the next attempt", func() bool { return h.Phase == Attempting })
+		x.queue = nil
+		x.see(well(h, "b1"))
+		x.result(h, Result{Class: NothingFound})
+		x.see(answer(h, "b1", h.proofBase()+"/verify/0"))
+		if h.Phase != Verifying || h.ProvenAt.IsZero() == c.same {
+			t.Errorf("%s: %s, proven %v (%s)", name, h.Phase, !h.ProvenAt.IsZero(), x.s.missing(h, x.now))
+		}
+		x.see(answer(h, "b2", h.proofBase()+"/verify/0"))
+		if h.ProvenAt.IsZero() {
+			t.Errorf("%s: after a restart it lacks: %s", name, x.s.missing(h, x.now))
+		}
+	}
+}
+
+// A late result moves no host, but what it tells of a boot counts: nobody is proven in it. So it is where the lease ran out.
+func TestLateNewsOfABootCounts(t *testing.T) {
+	for name, boot := range map[string]string{"a late success": "b1", "the lease ran out": "b1", "another boot": "b2"} {
+		x, h := one(t, nil)
+		h.bootAtStart = "b1"
+		lease := Result{Class: TimedOut, Signature: leaseRanOut}
+		if name == "a late success" {
+			lease.Signature = "no end in time"
+		}
+		x.result(h, lease)
+		if name == "a late success" {
+			x.must(Finished{Job: "h000/1", Host: "h000", Result: Result{Class: Succeeded, Boot: "b1"}})
+		}
+		x.see(answer(h, boot, "h000/1/verify/0"))
+		if got, want := !h.ProvenAt.IsZero(), boot != "b1"; got != want {
+			t.Errorf("%s: proven %v in %s (%s)", name, got, boot, h.Reason)
+		}
 	}
 }
 

@@ -336,6 +336,15 @@ func (x *sim) person(t *rapid.T) {
 		ClearDebt{Host: host, Debt: "agent-disabled", By: by}, Refused{Host: host, Peer: "192.0.2.9", Why: "wrong certificate"},
 		Claim{Host: "nobody", By: by}, Retry{Host: "nobody"}, Skip{Host: host}, Override{Target: "what", Reason: "x"},
 	}
+	if chance(t, 10, "revise") {
+		p := anyPlaybook(t)
+		p.Digest = rapid.SampledFrom([]string{digest1, digest2, "sha256:three"}).Draw(t, "version")
+		if len(x.s.Versions) > 0 {
+			p.Environments = p.Environments[:1+below(t, len(p.Environments), "environments")]
+		}
+		_, _ = x.revise(p, "a better one")
+		return
+	}
 	if chance(t, 2, "abort") {
 		ins = []Input{Abort{}}
 	}

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -13,6 +14,9 @@ func (s *State) startAttempts(sv *survey, now time.Time) []Event {
 	}
 	var events []Event
 	for _, w := range s.Waves {
+		if (w.OpenedAt.IsZero() || w.holds()) && !w.anyOverridden() {
+			continue
+		}
 		for rank := range ranks {
 			q := w.candidates(rank)
 			for h := q.next(sv); h != nil; h = q.next(sv) {
@@ -26,6 +30,11 @@ func (s *State) startAttempts(sv *survey, now time.Time) []Event {
 		}
 	}
 	return events
+}
+
+// anyOverridden reports whether a waiting host of the wave need not wait for it.
+func (w *WaveState) anyOverridden() bool {
+	return slices.ContainsFunc(w.Hosts, func(h *HostState) bool { return h.overridden && h.Phase == Waiting })
 }
 
 // queue hands out hosts: always the next one of the council that has the fewest attempts under way.

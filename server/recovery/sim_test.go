@@ -30,6 +30,8 @@ type sim struct {
 	resumed map[string]bool
 	starts  map[string]int // job id -> how often the script was started
 	script  func(m *machine, j Job) Result
+	digests map[string]Playbook // versions by digest
+	asked   map[string]int      // request for facts -> how many versions of the playbook there were when it was first made
 	actor   string
 	maxTick int // longest chain of ticks seen
 
@@ -57,16 +59,17 @@ type machine struct {
 	answered string // on this connection
 	changed  int    // boot in which a script last changed it; -1: never
 	noBoot   bool   // never comes up again
+	probes   string // digest of the playbook version that its agent probes for
 }
 
 func (m *machine) bootID() string { return fmt.Sprintf("%s-boot%d", m.host.Name, m.boot) }
 
 func newSim(tb tb, f Fleet, p Playbook) *sim {
 	x := &sim{tb: tb, s: NewState(), now: t0, far: map[string]*machine{}, jobs: map[string]Job{}, resumed: map[string]bool{},
-		starts: map[string]int{}, bootOf: map[string]string{}, actor: "engine", outside: map[string]*outsider{}}
+		starts: map[string]int{}, asked: map[string]int{}, digests: map[string]Playbook{p.Digest: p}, bootOf: map[string]string{}, actor: "engine", outside: map[string]*outsider{}}
 	x.script = func(*machine, Job) Result { return Result{Class: Succeeded} }
 	for i := range f.Hosts {
-		x.far[f.Hosts[i].Name] = &machine{host: &f.Hosts[i], bad: 1, good: 1, boot: 1, changed: -1}
+		x.far[f.Hosts[i].Name] = &machine{host: &f.Hosts[i], bad: 1, good: 1, boot: 1, changed: -1, probes: digest1}
 		x.outside[f.Hosts[i].Name] = &outsider{cycles: map[string]int{}, ran: map[string]Result{}, served: map[string]int{}}
 	}
 	return x
@@ -187,6 +190,7 @@ func (x *sim) instruct(m *machine) {
 		return
 	}
 	m.answered = in.ID
+	x.asks(in.ID)
 	boot := m.boot
 	x.after(time.Second, func() {
 		if m.up && m.boot == boot {
@@ -203,7 +207,7 @@ func (m *machine) facts() Sighting {
 		mode = BootSafe
 	}
 	return Sighting{Host: m.host.Name, Connected: true, Source: "agent", BootID: m.bootID(), BootMode: mode,
-		Content: []Content{{Playbook: digest1, Bad: m.bad, Good: m.good}}, Health: []Check{{Name: "disk", OK: !m.sick}}}
+		Content: []Content{{Playbook: m.probes, Bad: m.bad, Good: m.good}}, Health: []Check{{Name: "disk", OK: !m.sick}}}
 }
 
 func (x *sim) see(v Sighting) {
@@ -244,6 +248,7 @@ func (x *sim) down(m *machine) {
 func (x *sim) launch(j Job) {
 	m := x.far[j.Host.Name]
 	if j.Kind == JobVerify {
+		x.asks(j.ID)
 		x.after(3*time.Minute, func() { x.finish(j, x.probe(m, j)) })
 		return
 	}
@@ -265,6 +270,8 @@ func (x *sim) launch(j Job) {
 			if j.Rung.Environment != EnvLinux {
 				delete(x.bootOf, j.ID)
 				m.changed = -1 // the host's own system was not running
+			} else {
+				r.Boot = m.bootID()
 			}
 			if j.Reboot {
 				r.Rebooted = true
@@ -284,7 +291,7 @@ func (x *sim) probe(m *machine, j Job) Result {
 		return Result{Class: TimedOut, Detail: "no facts of another boot"}
 	}
 	v := m.facts()
-	v.Source = "ssh"
+	v.Source, v.Content[0].Playbook = "ssh", j.Playbook
 	return Result{Class: Succeeded, Sighting: &v}
 }
 

@@ -1,6 +1,9 @@
 package recovery
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // survey is one pass over all hosts: the counts that breakers, gates and the scheduler judge by. It is rebuilt for each
 // tick, so that nothing counted can drift from the state.
@@ -10,7 +13,7 @@ type survey struct {
 	canaries  map[canaryKey]*ramp
 	starting  map[string]bool // hosts whose attempt this very tick starts
 	up        map[string]bool
-	upWhy     map[string]string
+	tells     bool         // reasons are wanted with their text
 	quiet     []*HostState // recovered hosts that have been silent for half of Policy.SilentAfter or longer
 	recovered int
 	failures  int // hosts with a failure that counts, over the whole incident
@@ -33,6 +36,7 @@ type ramp struct {
 	recovered int // at least one is a canary that lived
 	proven    int // recovered, or proven and soaking
 	unproven  int // being worked on
+	older     int // being worked on with another version of the playbook: they only take room in the limit
 }
 
 // window is how many unproven hosts the ramp allows. Each round of proofs doubles it: 1, 2, 4 …
@@ -41,16 +45,18 @@ func (r *ramp) window() int { return r.proven + 1 }
 func (s *State) survey(now time.Time) *survey {
 	sv := &survey{
 		usage: newUsage(s.Fleet.Resources), waves: make([]tally, len(s.Waves)),
-		canaries: map[canaryKey]*ramp{}, starting: map[string]bool{}, up: map[string]bool{}, upWhy: map[string]string{},
+		canaries: map[canaryKey]*ramp{}, starting: map[string]bool{}, up: make(map[string]bool, len(s.services)),
 	}
 	half := s.policy().SilentAfter / 2
 	for _, h := range s.order {
 		s.count(sv, h, now, half)
 	}
-	for name, svc := range s.services {
-		sv.up[name], sv.upWhy[name] = s.serviceUp(svc)
-		if s.overrides["service:"+name] != "" {
-			sv.up[name] = true
+	for name := range s.services {
+		sv.up[name] = !s.upAt[name].IsZero()
+	}
+	for target := range s.overrides {
+		if service, ok := strings.CutPrefix(target, "service:"); ok {
+			sv.up[service] = true
 		}
 	}
 	return sv
@@ -64,7 +70,10 @@ func (s *State) count(sv *survey, h *HostState, now time.Time, half time.Duratio
 	t := &sv.waves[h.Wave-1]
 	r := &ramp{}
 	if h.lastRung() >= 0 {
-		r = sv.ramp(s.canaryKey(h))
+		r = sv.ramp(s.touchedKey(h))
+		if now := sv.ramp(s.canaryKey(h)); now != r && h.working() {
+			now.older++
+		}
 	}
 	if !h.settled() {
 		t.left++

@@ -22,6 +22,9 @@ func (s *State) tick(now time.Time) []Event {
 	return nil
 }
 
+// leaseRanOut is the signature of an attempt of which nobody knows how far it has come.
+const leaseRanOut = "lease ran out"
+
 // expire ends what has outlived its deadline: leases of attempts, waits for proof, soaks without their last word.
 // A pause needs no word here: its clock stands still.
 func (s *State) expire(_ *survey, now time.Time) []Event {
@@ -31,7 +34,7 @@ func (s *State) expire(_ *survey, now time.Time) []Event {
 		switch {
 		case h.Phase == Attempting:
 			if a := h.attempt(); a != nil && !clock.Before(a.Deadline) {
-				r := Result{Class: TimedOut, Signature: "lease ran out", Detail: "no result came within the lease of the attempt; the engine let go of it"}
+				r := Result{Class: TimedOut, Signature: leaseRanOut, Detail: "no result came within the lease of the attempt; the engine let go of it"}
 				events = append(events, s.attemptEnded(h, a, Finished{Job: a.ID, Host: h.Host.Name, Result: r}, now))
 			}
 		case h.Phase == Verifying && !clock.Before(h.proofDue(s.Playbook)):

@@ -1,6 +1,9 @@
 package recovery
 
-import "fmt"
+import (
+	"slices"
+	"strconv"
+)
 
 // usage is what attempts under way take: slots of resources, places in groups, and each council's share.
 type usage struct {
@@ -20,16 +23,24 @@ func newUsage(resources []Resource) usage {
 // take books the slots of one attempt on a rung; with n = -1 it gives them back.
 func (u *usage) take(h *Host, rung, n int) {
 	u.slots[ResourceSSH] -= n
-	u.takeAll(h.Resources, n)
 	u.takeAll(rungResources(h, rung), n)
+	for _, r := range h.Resources {
+		if !slices.Contains(rungResources(h, rung), r) { // an attempt takes one slot of each, however often it is named
+			u.takeOne(r, n)
+		}
+	}
 	u.councils[h.Council] += n
 }
 
 func (u *usage) takeAll(resources []string, n int) {
 	for _, r := range resources {
-		if _, scarce := u.slots[r]; scarce && r != ResourceSSH {
-			u.slots[r] -= n
-		}
+		u.takeOne(r, n)
+	}
+}
+
+func (u *usage) takeOne(resource string, n int) {
+	if _, scarce := u.slots[resource]; scarce && resource != ResourceSSH {
+		u.slots[resource] -= n
 	}
 }
 
@@ -42,26 +53,32 @@ func rungResources(h *Host, rung int) []string {
 	return h.Ladder[rung].Resources
 }
 
-func (u *usage) slotBlocked(h *Host, rung int) (Reason, bool) {
+// fullFor names a resource without a free slot that an attempt on the rung needs, or "".
+func (u *usage) fullFor(h *Host, rung int) string {
 	if u.slots[ResourceSSH] <= 0 {
-		return Reason{WaitSlot, "no free slot on " + ResourceSSH}, true
+		return ResourceSSH
 	}
 	for _, list := range [][]string{h.Resources, rungResources(h, rung)} {
 		for _, name := range list {
 			if n, ok := u.slots[name]; ok && n <= 0 {
-				return Reason{WaitSlot, "no free slot on " + name}, true
+				return name
 			}
 		}
 	}
-	return Reason{}, false
+	return ""
 }
 
-func (u *usage) groupFull(g *Group) (Reason, bool) {
-	if n, most := u.group[g.Name], max(1, g.MaxAtOnce); n >= most {
-		return Reason{WaitGroup, fmt.Sprintf("%d of group %s are being worked on, the most allowed", n, g.Name)}, true
-	}
-	return Reason{}, false
+// groupFull counts the members of a group that are being worked on, and reports whether these are the most allowed.
+func (u *usage) groupFull(g *Group) (int, bool) {
+	n := u.group[g.Name]
+	return n, n >= max(1, g.MaxAtOnce)
 }
+
+func groupIsFull(g *Group, n int) Reason {
+	return Reason{WaitGroup, strconv.Itoa(n) + " of group " + g.Name + " are being worked on, the most allowed"}
+}
+
+func slotIsTaken(resource string) Reason { return Reason{WaitSlot, "no free slot on " + resource} }
 
 // turn is the council whose turn it is: of those that wait, the first of those with the fewest attempts under way.
 func (u *usage) turn(councils []string, waits func(council string) bool) (best string, found bool) {

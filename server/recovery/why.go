@@ -33,6 +33,7 @@ const (
 // Why says for every waiting host what it waits for. One pass over the hosts serves them all.
 func (s *State) Why(now time.Time) map[string]Reason {
 	sv := s.survey(now)
+	sv.tells = true
 	reasons := map[string]Reason{}
 	for _, h := range s.order {
 		if h.Phase != Waiting {
@@ -47,6 +48,14 @@ func (s *State) Why(now time.Time) map[string]Reason {
 	return reasons
 }
 
+// because is a reason. Its text is made only where somebody reads it: a tick judges every waiting host of an estate.
+func (sv *survey) because(code, format string, args ...any) (Reason, bool) {
+	if !sv.tells {
+		return Reason{Code: code}, true
+	}
+	return Reason{code, fmt.Sprintf(format, args...)}, true
+}
+
 // blocked returns what keeps a waiting host from starting, most general first.
 func (s *State) blocked(h *HostState, sv *survey, now time.Time) (Reason, bool) {
 	if r, held := s.incidentBlocked(); held {
@@ -56,7 +65,7 @@ func (s *State) blocked(h *HostState, sv *survey, now time.Time) (Reason, bool) 
 		return Reason{WaitWave, "it belongs to no wave"}, true
 	}
 	w := s.Waves[h.Wave-1]
-	if r, held := s.waveBlocked(w, h); held {
+	if r, held := s.waveBlocked(w, h, sv); held {
 		return r, true
 	}
 	return s.hostBlocked(h, w, sv, now)
@@ -74,35 +83,42 @@ func (s *State) incidentBlocked() (Reason, bool) {
 	return Reason{}, false
 }
 
-func (s *State) waveBlocked(w *WaveState, h *HostState) (Reason, bool) {
+func (s *State) waveBlocked(w *WaveState, h *HostState, sv *survey) (Reason, bool) {
 	switch {
 	case h.overridden:
 		return Reason{}, false
+	case w.OpenedAt.IsZero() && w.N == 1:
+		return sv.because(WaitWave, "wave 1 is not open")
+	case w.OpenedAt.IsZero() && sv.tells:
+		why, _ := s.mayOpen(w)
+		return sv.because(WaitWave, "wave %d is not open: %s", w.N, why)
 	case w.OpenedAt.IsZero():
-		text := fmt.Sprintf("wave %d is not open", w.N)
-		if why, _ := s.mayOpen(w); w.N > 1 {
-			text += ": " + why
-		}
-		return Reason{WaitWave, text}, true
-	case w.HeldBy != "" && w.HeldBy != BreakerBelowShare: // that one stops the next wave, not this one's second tries
-		return Reason{WaitHeld, fmt.Sprintf("wave %d is held: %s", w.N, w.Reason)}, true
+		return sv.because(WaitWave, "")
+	case w.holds():
+		return sv.because(WaitHeld, "wave %d is held: %s", w.N, w.Reason)
 	}
 	return Reason{}, false
 }
 
+// holds reports whether nothing starts in a wave. That it is below its share stops the next wave, not its own second tries.
+func (w *WaveState) holds() bool { return w.HeldBy != "" && w.HeldBy != BreakerBelowShare }
+
 func (s *State) hostBlocked(h *HostState, w *WaveState, sv *survey, now time.Time) (Reason, bool) {
 	clock := s.clock(now)
 	if owner := s.owner(h, now); owner != "" {
-		return Reason{WaitOwned, fmt.Sprintf("%s has claimed it until %s", owner, s.wall(h.ownedUntil).UTC().Format(time.TimeOnly))}, true
+		return sv.because(WaitOwned, "%s has claimed it until %s", owner, s.wall(h.ownedUntil).UTC().Format(time.TimeOnly))
 	}
 	if clock.Before(s.healBy(h)) {
 		return Reason{WaitHealing, "it is up with good content by itself; proof is awaited"}, true
 	}
 	if !s.usable(h) {
-		return Reason{WaitForbidden, s.rungProblem(h.Host, h.Rung)}, true
+		return sv.because(WaitForbidden, "%s", s.rungProblem(h.Host, h.Rung))
 	}
 	if clock.Before(h.nextAt) {
-		return Reason{WaitBackoff, fmt.Sprintf("next try at %s UTC; %s", s.wall(h.nextAt).UTC().Format(time.TimeOnly), h.Reason)}, true
+		if !sv.tells {
+			return Reason{Code: WaitBackoff}, true
+		}
+		return sv.because(WaitBackoff, "next try at %s UTC; %s", s.wall(h.nextAt).UTC().Format(time.TimeOnly), h.Reason)
 	}
 	if !h.overridden {
 		if r, held := s.orderBlocked(h, w, sv); held {
@@ -114,7 +130,10 @@ func (s *State) hostBlocked(h *HostState, w *WaveState, sv *survey, now time.Tim
 			return r, true
 		}
 	}
-	return sv.slotBlocked(h.Host, h.Rung)
+	if name := sv.fullFor(h.Host, h.Rung); name != "" {
+		return slotIsTaken(name), true
+	}
+	return Reason{}, false
 }
 
 // usable reports whether the rung that the host's next attempt would use leads anywhere.
@@ -144,18 +163,26 @@ func (s *State) orderBlocked(h *HostState, w *WaveState, sv *survey) (Reason, bo
 	if svc := s.services[h.Host.Service]; svc != nil {
 		for _, need := range svc.Needs {
 			if !sv.up[need] {
-				return Reason{WaitDependency, fmt.Sprintf("service %s is down: %s", need, sv.upWhy[need])}, true
+				return s.dependencyDown(need, sv)
 			}
 		}
 	}
 	r := sv.ramp(s.canaryKey(h))
 	if r.recovered == 0 && r.unproven+r.proven > 0 {
-		return Reason{WaitCanary, fmt.Sprintf("one %s host of wave %d must be recovered with this playbook first", h.Host.OS, w.N)}, true
+		return sv.because(WaitCanary, "one %s host of wave %d must be recovered with this playbook first", h.Host.OS, w.N)
 	}
-	if limit := min(r.window(), w.Limits.InFlight); r.unproven >= limit && r.recovered > 0 {
-		return Reason{WaitRamp, fmt.Sprintf("%d %s hosts of wave %d are unproven; the ramp allows %d", r.unproven, h.Host.OS, w.N, limit)}, true
+	if limit := min(r.window(), w.Limits.InFlight-r.older); r.unproven >= limit && r.recovered > 0 {
+		return sv.because(WaitRamp, "%d %s hosts of wave %d are unproven; the ramp allows %d", r.unproven, h.Host.OS, w.N, max(limit, 0))
 	}
 	return Reason{}, false
+}
+
+func (s *State) dependencyDown(service string, sv *survey) (Reason, bool) {
+	if !sv.tells {
+		return Reason{Code: WaitDependency}, true
+	}
+	_, missing := s.serviceUp(s.services[service])
+	return sv.because(WaitDependency, "service %s is down: %s", service, missing)
 }
 
 func (s *State) groupBlocked(h *HostState, name string, sv *survey) (Reason, bool) {
@@ -163,8 +190,8 @@ func (s *State) groupBlocked(h *HostState, name string, sv *survey) (Reason, boo
 	if g == nil {
 		return Reason{}, false
 	}
-	if r, held := sv.groupFull(g); held {
-		return r, true
+	if n, full := sv.groupFull(g); full {
+		return groupIsFull(g, n), true
 	}
 	if g.MaxDown > 0 && s.connected(h) {
 		down := 0
@@ -174,7 +201,7 @@ func (s *State) groupBlocked(h *HostState, name string, sv *survey) (Reason, boo
 			}
 		}
 		if down+1 > g.MaxDown {
-			return Reason{WaitGroup, fmt.Sprintf("%d others of group %s are down and this one is up: restarting it would exceed %d", down, name, g.MaxDown)}, true
+			return sv.because(WaitGroup, "%d others of group %s are down and this one is up: restarting it would exceed %d", down, name, g.MaxDown)
 		}
 	}
 	return Reason{}, false

@@ -23,9 +23,10 @@ func (s *State) Work(now time.Time) []Job {
 func (s *State) job(h *HostState, now time.Time) (Job, bool) {
 	j := Job{Incident: s.ID, Host: *h.Host, Playbook: s.Playbook.Digest}
 	if a := h.attempt(); a != nil && h.Phase == Attempting && a.Rung >= 0 && a.Rung < len(h.Host.Ladder) {
-		j.ID, j.Kind, j.Rung, j.Timeout, j.Step = a.ID, JobRepair, h.Host.Ladder[a.Rung], a.Timeout, a.Step
+		book := s.book(a.Playbook) // an attempt ends with the version that it began with
+		j.ID, j.Kind, j.Playbook, j.Rung, j.Timeout, j.Step = a.ID, JobRepair, book.Digest, h.Host.Ladder[a.Rung], a.Timeout, a.Step
 		// A rescue system must be left for the host's own; a running system restarts only where the playbook wants it.
-		j.Reboot = s.Playbook.Reboot == RebootRequired || j.Rung.Restarts() && s.Playbook.Reboot != RebootForbidden
+		j.Reboot = book.Reboot == RebootRequired || j.Rung.Restarts() && book.Reboot != RebootForbidden
 		return j, true
 	}
 	soakOver := s.soakOver(h, now)
@@ -79,7 +80,9 @@ func (s *State) Wake(now time.Time) time.Time {
 			at(h.proofDue(s.Playbook))
 		case Waiting:
 			at(h.nextAt)
-			at(s.healBy(h))
+			if h.overridden || h.Wave > 0 && !s.Waves[h.Wave-1].OpenedAt.IsZero() {
+				at(s.healBy(h)) // before, its wave holds it anyway
+			}
 			if h.Owner != "" {
 				at(h.ownedUntil.Add(1))
 			}

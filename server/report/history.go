@@ -10,9 +10,9 @@ import (
 
 // history is what only the journal knows: who did what and when, and what the state has forgotten since.
 type history struct {
-	first, last uint64 // entries read; 0: none
-	missing     string // what the entries lack, or ""
-	playbook    string // digest
+	first, last uint64   // entries read; 0: none
+	missing     string   // what the entries lack, or ""
+	versions    []string // digests of the playbook's
 
 	declaredBy string
 	approvedAt time.Time
@@ -44,7 +44,7 @@ type handWork struct {
 // read goes through the journal once. It folds a state of its own beside it, to see what each entry changed.
 func read(entries []recovery.Entry, s *recovery.State) *history {
 	p := &history{
-		playbook: s.Playbook.Digest,
+		versions: digests(s),
 		holds:    map[int][]Hold{}, hosts: map[string]*hostHistory{}, services: map[string]*serviceHistory{}, timeline: []Moment{},
 		exceptions: Exceptions{Skips: []Skip{}, Accepted: []Acceptance{}, Overrides: []Override{}, Relapses: []Relapse{}, Refused: []Refused{}, Closing: []string{}},
 	}
@@ -105,7 +105,7 @@ func (p *history) tell(e recovery.Entry) {
 			h.overridden, h.troubled = v.Reason, true
 			h.story = append(h.story, e)
 		}
-	case *recovery.WaveOpened, *recovery.WaveApproved, *recovery.IncidentPaused, *recovery.CoordinatorRestarted, *recovery.IncidentAborted:
+	case *recovery.WaveOpened, *recovery.WaveApproved, *recovery.IncidentPaused, *recovery.CoordinatorRestarted, *recovery.PlaybookRevised, *recovery.IncidentAborted:
 	case *recovery.IncidentClosed:
 		p.exceptions.Closing = append(p.exceptions.Closing, v.Exceptions...)
 	default:
@@ -157,13 +157,13 @@ func (p *history) tellHost(name string, e recovery.Entry, wasNotHit bool) {
 	case *recovery.AttemptEnded:
 		h.troubled = h.troubled || v.Late || v.Result.Class != recovery.Succeeded
 		h.bootBefore = or(h.bootBefore, v.Result.Boot)
-		if c := v.Result.Sighting; c != nil && sightedBad(*c, p.playbook) {
+		if c := v.Result.Sighting; c != nil && sightedBad(*c, p.versions) {
 			h.badSeen = "facts fetched with attempt " + v.Attempt + " showed bad content"
 		}
 	case *recovery.HostProven:
 		h.proof = &Proof{At: at, Reason: v.Reason, Source: v.Sighting.Source, BootID: v.Sighting.BootID,
 			BootBeforeKnown: h.bootBefore != "", ByHand: h.byHand}
-		if sightedBad(v.Sighting, p.playbook) {
+		if sightedBad(v.Sighting, p.versions) {
 			h.badSeen = "bad content had been seen on it before its proof"
 		}
 	case *recovery.ProofFailed:
@@ -211,12 +211,11 @@ func (h *hostHistory) sawBad(words string) {
 	}
 }
 
-// sightedBad reports whether a sighting shows content that the playbook calls bad, now or earlier.
-func sightedBad(v recovery.Sighting, playbook string) bool {
-	for _, c := range v.Content {
-		if c.Playbook == playbook && (c.Bad > 0 || c.WasBad) {
-			return true
-		}
-	}
-	return slices.Contains(v.WasBad, playbook)
+// sightedBad reports whether a sighting shows content that a version of the playbook calls bad, now or earlier.
+func sightedBad(v recovery.Sighting, versions []string) bool {
+	return slices.ContainsFunc(versions, func(version string) bool {
+		return slices.Contains(v.WasBad, version) || slices.ContainsFunc(v.Content, func(c recovery.Content) bool {
+			return c.Playbook == version && (c.Bad > 0 || c.WasBad)
+		})
+	})
 }

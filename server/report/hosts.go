@@ -138,7 +138,7 @@ func (b *builder) verdict(h *recovery.HostState, past *hostHistory) (verdict, wh
 		return VerdictHit, string(h.Scope.Class) + ": " + h.Scope.Evidence
 	case recovery.NeverHit, recovery.OutOfScope, recovery.Unknown:
 	}
-	if v := h.Scope.Sighting; v != nil && sightedBad(*v, b.s.Playbook.Digest) {
+	if v := h.Scope.Sighting; v != nil && sightedBad(*v, digests(b.s)) {
 		return VerdictHit, "the sighting at declaration showed bad content"
 	}
 	nothing := ""

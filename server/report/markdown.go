@@ -99,6 +99,13 @@ func (p *page) header(r Report) {
 		p.row("Closed", fmt.Sprintf("%s, %s after the outage began; outcome %s: %s", stamp(r.Closed), span(r.Duration), r.Outcome, r.Reason))
 	}
 	p.row("Playbook", r.Playbook.Name+" "+r.Playbook.Digest)
+	for _, v := range r.Versions {
+		if v.By == "" {
+			p.row("Version", fmt.Sprintf("%s since %s, the one declared with", v.Digest, stamp(v.Since)))
+		} else {
+			p.row("Version", fmt.Sprintf("%s since %s, taken by %s: %s", v.Digest, stamp(v.Since), v.By, v.Reason))
+		}
+	}
 	p.row("Plan", r.Plan.Digest)
 	switch {
 	case r.Plan.ApprovedAt.IsZero():

@@ -31,6 +31,7 @@ type Report struct {
 	UnawareFor  float64    `json:"unaware_seconds"`       // from the outage's beginning to the declaration
 	Duration    float64    `json:"duration_seconds"`      // from the outage's beginning to AsOf
 	Playbook    Playbook   `json:"playbook"`
+	Versions    []Version  `json:"versions,omitempty"` // of the playbook, oldest first, once it was revised
 	Plan        Plan       `json:"plan"`
 	InShort     []string   `json:"in_short"` // three sentences
 	Numbers     Numbers    `json:"numbers"`
@@ -45,11 +46,19 @@ type Report struct {
 	DoesNotKnow []string   `json:"does_not_know"` // what this report cannot vouch for
 }
 
-// Playbook names the playbook that the incident was declared with.
+// Playbook names the playbook version that is in use.
 type Playbook struct {
 	Name   string `json:"name"`
 	Title  string `json:"title,omitempty"`
 	Digest string `json:"digest"`
+}
+
+// Version is one version of the playbook and since when it was in use.
+type Version struct {
+	Digest string    `json:"digest"`
+	Since  time.Time `json:"since"`
+	By     string    `json:"by,omitempty"` // who took it and why; empty for the one that the incident was declared with
+	Reason string    `json:"reason,omitempty"`
 }
 
 // Plan names the plan and who approved it.
@@ -97,6 +106,31 @@ type WaveSummary struct {
 	PassedAt  time.Time `json:"passed_at,omitzero"`
 }
 
+// versions lists the versions of a playbook that was revised.
+func versions(s *recovery.State) []Version {
+	if len(s.Versions) < 2 {
+		return nil
+	}
+	var list []Version
+	for _, v := range s.Versions {
+		x := Version{Digest: v.Playbook.Digest, Since: utc(v.Since), Reason: v.Reason}
+		if v.By != "" {
+			x.By = who(v.By)
+		}
+		list = append(list, x)
+	}
+	return list
+}
+
+// digests lists every version of the incident's playbook.
+func digests(s *recovery.State) []string {
+	list := []string{s.Playbook.Digest}
+	for _, v := range s.Versions {
+		list = append(list, v.Playbook.Digest)
+	}
+	return list
+}
+
 // Build tells the incident's story as of now. Entries are its journal from the first entry on; where they are missing or
 // short of the state, the report is built from the state and says in DoesNotKnow what it lacks. The state is only read.
 func Build(s *recovery.State, entries []recovery.Entry, now time.Time) Report {
@@ -120,6 +154,7 @@ func Build(s *recovery.State, entries []recovery.Entry, now time.Time) Report {
 	} else {
 		r.UnawareFor, r.Duration = seconds(s.Declared.Sub(s.Began)), seconds(b.asOf.Sub(s.Began))
 	}
+	r.Versions = versions(s)
 	r.Hosts = b.hosts()
 	r.Numbers = b.numbers(r.Hosts)
 	r.Waves = b.waves()

@@ -59,6 +59,12 @@ func ofIncident(e recovery.Entry) string {
 		return upper(by) + " resumed the incident" + accepting(v.Accepted) + because(v.Reason)
 	case *recovery.CoordinatorRestarted:
 		return "The coordinator was started again" + because(v.Reason)
+	case *recovery.PlaybookRevised:
+		text := fmt.Sprintf("%s revised playbook %s: version %s is in use from here on", upper(by), part(v.Playbook.Name), part(v.Playbook.Digest))
+		if n := len(v.Revisit); n > 0 {
+			text += "; to revisit: " + plural(n, "host")
+		}
+		return text + because(v.Reason)
 	case *recovery.IncidentAborted:
 		return upper(by) + " aborted the incident" + because(v.Reason)
 	case *recovery.IncidentClosed:

@@ -67,6 +67,16 @@ func (p *history) serve(past *recovery.State, e recovery.Entry, h *recovery.Host
 		}
 		return
 	}
+	if _, ok := e.Event.(*recovery.PlaybookRevised); ok { // hosts that soaked are unproven again
+		for name, now := range countServices(past) {
+			if s := p.services[name]; s != nil {
+				served := s.serves()
+				s.hosts, s.up, s.criticalDown = now.hosts, now.up, now.criticalDown
+				s.turn(served, e.At)
+			}
+		}
+		return
+	}
 	if h == nil || h.Up() == wasUp {
 		return
 	}
@@ -77,15 +87,20 @@ func (p *history) serve(past *recovery.State, e recovery.Entry, h *recovery.Host
 	served := s.serves()
 	s.count(h, wasUp, -1)
 	s.count(h, !wasUp, 1)
+	s.turn(served, e.At)
+}
+
+// turn notes when a service begins or ceases to serve.
+func (h *serviceHistory) turn(served bool, at time.Time) {
 	switch {
-	case s.serves() && !served:
-		s.upSince = e.At
-		if s.firstUp.IsZero() {
-			s.firstUp = e.At
+	case h.serves() && !served:
+		h.upSince = at
+		if h.firstUp.IsZero() {
+			h.firstUp = at
 		}
-	case served && !s.serves():
-		s.upSince, s.everDown = time.Time{}, true
-		s.falls++
+	case served && !h.serves():
+		h.upSince, h.everDown = time.Time{}, true
+		h.falls++
 	}
 }
 

@@ -15,14 +15,9 @@ type Options struct {
 	Trace func(format string, args ...any) // told every entry; nil: nobody
 }
 
-// grain is how much time is taken for one moment: nothing in a small estate, a few seconds in a large one, as the coordinator takes a
-// batch of what has come in.
-func (o Options) grain(hosts int) time.Duration {
-	if hosts < 100 {
-		return 0
-	}
-	return 10 * time.Second
-}
+// coarse is what is taken for one moment in a large estate, as the coordinator takes a batch of what has come in. In a small one every
+// moment counts.
+const coarse = 20 * time.Second
 
 // odds are the weather of one world; shares are of a thousand.
 type odds struct {
@@ -42,7 +37,7 @@ func newWorld(seed uint64, o Options) *World {
 	if o.Hosts == 0 {
 		w.fleet = w.drawFleet()
 	} else {
-		w.fleet = estate(o.Hosts, int(seed%8))
+		w.fleet, w.grain = estate(o.Hosts, int(seed%8)), coarse
 	}
 	w.odds = w.drawOdds(len(w.fleet.Hosts))
 	w.sites = make([]site, 3)

@@ -84,7 +84,7 @@ func (h *house) stop(down time.Duration) {
 		return
 	}
 	h.w.tally.Kills++
-	if h.w.chance(300) {
+	if h.w.chance(200) {
 		h.compare()
 	}
 	h.up, h.fuse = false, fuse{}
@@ -280,7 +280,7 @@ func (h *house) settle() {
 	}
 	h.wake = 0
 	if at := h.engine.State().Wake(h.moment); !at.IsZero() {
-		h.wake = h.w.now + max(at.Sub(h.moment), time.Millisecond)
+		h.wake = h.w.now + max(at.Sub(h.moment), time.Millisecond, h.w.grain)
 	}
 }
 

@@ -25,6 +25,7 @@ type World struct {
 	seed      uint64
 	rnd       *rand.Rand
 	now       time.Duration // since epoch, the true time
+	grain     time.Duration // what is taken for one moment
 	queue     queue
 	fleet     recovery.Fleet
 	books     [2]recovery.Playbook // as declared, and revised
@@ -151,14 +152,14 @@ func Play(seed uint64, o Options) (Tally, *Breach) {
 	w := newWorld(seed, o)
 	w.declare()
 	for w.failed == nil && !w.over() {
-		w.step(o.grain(len(w.machines)))
+		w.step()
 	}
 	w.conclude()
 	return w.tally, w.failed
 }
 
 // step goes to the next moment at which something happens, and lets all happen that falls within a grain of time.
-func (w *World) step(grain time.Duration) {
+func (w *World) step() {
 	at, ok := w.queue.first()
 	if wake := w.house.wake; w.house.up && wake > 0 && (!ok || wake < at) {
 		at, ok = wake, true
@@ -168,7 +169,7 @@ func (w *World) step(grain time.Duration) {
 		return
 	}
 	w.now = max(w.now, at)
-	for until := w.now + grain; w.failed == nil; {
+	for until := w.now + w.grain; w.failed == nil; {
 		at, ok := w.queue.first()
 		if !ok || at > until {
 			break

@@ -742,6 +742,139 @@ func (x *ResumeResponse) GetIncident() *Incident {
 	return nil
 }
 
+type ReviseIncidentRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// The playbook's name, or the digest of one of its versions, or the beginning of that; empty means the incident's own playbook,
+	// as it is in the folder by now.
+	Playbook      string `protobuf:"bytes,2,opt,name=playbook,proto3" json:"playbook,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReviseIncidentRequest) Reset() {
+	*x = ReviseIncidentRequest{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviseIncidentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviseIncidentRequest) ProtoMessage() {}
+
+func (x *ReviseIncidentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviseIncidentRequest.ProtoReflect.Descriptor instead.
+func (*ReviseIncidentRequest) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReviseIncidentRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *ReviseIncidentRequest) GetPlaybook() string {
+	if x != nil {
+		return x.Playbook
+	}
+	return ""
+}
+
+func (x *ReviseIncidentRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReviseIncidentResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident *Incident              `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	// What differs from the version before, one phrase each.
+	Changes []string `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Recovered hosts that an older version touched or proved.
+	Revisit []string `protobuf:"bytes,3,rep,name=revisit,proto3" json:"revisit,omitempty"`
+	// Hosts whose attempt under way ends with the older version that it began with.
+	Ending        []string `protobuf:"bytes,4,rep,name=ending,proto3" json:"ending,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReviseIncidentResponse) Reset() {
+	*x = ReviseIncidentResponse{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviseIncidentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviseIncidentResponse) ProtoMessage() {}
+
+func (x *ReviseIncidentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviseIncidentResponse.ProtoReflect.Descriptor instead.
+func (*ReviseIncidentResponse) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReviseIncidentResponse) GetIncident() *Incident {
+	if x != nil {
+		return x.Incident
+	}
+	return nil
+}
+
+func (x *ReviseIncidentResponse) GetChanges() []string {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ReviseIncidentResponse) GetRevisit() []string {
+	if x != nil {
+		return x.Revisit
+	}
+	return nil
+}
+
+func (x *ReviseIncidentResponse) GetEnding() []string {
+	if x != nil {
+		return x.Ending
+	}
+	return nil
+}
+
 type AbortRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
@@ -752,7 +885,7 @@ type AbortRequest struct {
 
 func (x *AbortRequest) Reset() {
 	*x = AbortRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[12]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +897,7 @@ func (x *AbortRequest) String() string {
 func (*AbortRequest) ProtoMessage() {}
 
 func (x *AbortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[12]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +910,7 @@ func (x *AbortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRequest.ProtoReflect.Descriptor instead.
 func (*AbortRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AbortRequest) GetIncident() string {
@@ -803,7 +936,7 @@ type AbortResponse struct {
 
 func (x *AbortResponse) Reset() {
 	*x = AbortResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[13]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +948,7 @@ func (x *AbortResponse) String() string {
 func (*AbortResponse) ProtoMessage() {}
 
 func (x *AbortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[13]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +961,7 @@ func (x *AbortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortResponse.ProtoReflect.Descriptor instead.
 func (*AbortResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{13}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AbortResponse) GetIncident() *Incident {
@@ -848,7 +981,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[14]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +993,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[14]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1006,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{14}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CloseRequest) GetIncident() string {
@@ -899,7 +1032,7 @@ type CloseResponse struct {
 
 func (x *CloseResponse) Reset() {
 	*x = CloseResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[15]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1044,7 @@ func (x *CloseResponse) String() string {
 func (*CloseResponse) ProtoMessage() {}
 
 func (x *CloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[15]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1057,7 @@ func (x *CloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
 func (*CloseResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{15}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CloseResponse) GetIncident() *Incident {
@@ -947,7 +1080,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[16]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1092,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[16]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1105,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{16}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RetryRequest) GetIncident() string {
@@ -1012,7 +1145,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[17]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1157,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[17]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1170,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{17}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RetryResponse) GetHost() *Host {
@@ -1058,7 +1191,7 @@ type SkipRequest struct {
 
 func (x *SkipRequest) Reset() {
 	*x = SkipRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[18]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1203,7 @@ func (x *SkipRequest) String() string {
 func (*SkipRequest) ProtoMessage() {}
 
 func (x *SkipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[18]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1216,7 @@ func (x *SkipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipRequest.ProtoReflect.Descriptor instead.
 func (*SkipRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{18}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SkipRequest) GetIncident() string {
@@ -1116,7 +1249,7 @@ type SkipResponse struct {
 
 func (x *SkipResponse) Reset() {
 	*x = SkipResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[19]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1261,7 @@ func (x *SkipResponse) String() string {
 func (*SkipResponse) ProtoMessage() {}
 
 func (x *SkipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[19]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1274,7 @@ func (x *SkipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipResponse.ProtoReflect.Descriptor instead.
 func (*SkipResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{19}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SkipResponse) GetHost() *Host {
@@ -1163,7 +1296,7 @@ type OverrideRequest struct {
 
 func (x *OverrideRequest) Reset() {
 	*x = OverrideRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[20]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1308,7 @@ func (x *OverrideRequest) String() string {
 func (*OverrideRequest) ProtoMessage() {}
 
 func (x *OverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[20]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1321,7 @@ func (x *OverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverrideRequest.ProtoReflect.Descriptor instead.
 func (*OverrideRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{20}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *OverrideRequest) GetIncident() string {
@@ -1221,7 +1354,7 @@ type OverrideResponse struct {
 
 func (x *OverrideResponse) Reset() {
 	*x = OverrideResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[21]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1366,7 @@ func (x *OverrideResponse) String() string {
 func (*OverrideResponse) ProtoMessage() {}
 
 func (x *OverrideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[21]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1379,7 @@ func (x *OverrideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverrideResponse.ProtoReflect.Descriptor instead.
 func (*OverrideResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{21}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *OverrideResponse) GetIncident() *Incident {
@@ -1268,7 +1401,7 @@ type ClaimRequest struct {
 
 func (x *ClaimRequest) Reset() {
 	*x = ClaimRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[22]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1413,7 @@ func (x *ClaimRequest) String() string {
 func (*ClaimRequest) ProtoMessage() {}
 
 func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[22]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1426,7 @@ func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRequest.ProtoReflect.Descriptor instead.
 func (*ClaimRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{22}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ClaimRequest) GetIncident() string {
@@ -1326,7 +1459,7 @@ type ClaimResponse struct {
 
 func (x *ClaimResponse) Reset() {
 	*x = ClaimResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[23]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1471,7 @@ func (x *ClaimResponse) String() string {
 func (*ClaimResponse) ProtoMessage() {}
 
 func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[23]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1484,7 @@ func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimResponse.ProtoReflect.Descriptor instead.
 func (*ClaimResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{23}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ClaimResponse) GetHost() *Host {
@@ -1373,7 +1506,7 @@ type HandsDoneRequest struct {
 
 func (x *HandsDoneRequest) Reset() {
 	*x = HandsDoneRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[24]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1518,7 @@ func (x *HandsDoneRequest) String() string {
 func (*HandsDoneRequest) ProtoMessage() {}
 
 func (x *HandsDoneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[24]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1531,7 @@ func (x *HandsDoneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandsDoneRequest.ProtoReflect.Descriptor instead.
 func (*HandsDoneRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{24}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HandsDoneRequest) GetIncident() string {
@@ -1438,7 +1571,7 @@ type HandsDoneResponse struct {
 
 func (x *HandsDoneResponse) Reset() {
 	*x = HandsDoneResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[25]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1583,7 @@ func (x *HandsDoneResponse) String() string {
 func (*HandsDoneResponse) ProtoMessage() {}
 
 func (x *HandsDoneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[25]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1596,7 @@ func (x *HandsDoneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandsDoneResponse.ProtoReflect.Descriptor instead.
 func (*HandsDoneResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{25}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HandsDoneResponse) GetHost() *Host {
@@ -1486,7 +1619,7 @@ type ClearDebtRequest struct {
 
 func (x *ClearDebtRequest) Reset() {
 	*x = ClearDebtRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[26]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1631,7 @@ func (x *ClearDebtRequest) String() string {
 func (*ClearDebtRequest) ProtoMessage() {}
 
 func (x *ClearDebtRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[26]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1644,7 @@ func (x *ClearDebtRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearDebtRequest.ProtoReflect.Descriptor instead.
 func (*ClearDebtRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{26}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ClearDebtRequest) GetIncident() string {
@@ -1551,7 +1684,7 @@ type ClearDebtResponse struct {
 
 func (x *ClearDebtResponse) Reset() {
 	*x = ClearDebtResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[27]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +1696,7 @@ func (x *ClearDebtResponse) String() string {
 func (*ClearDebtResponse) ProtoMessage() {}
 
 func (x *ClearDebtResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[27]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +1709,7 @@ func (x *ClearDebtResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearDebtResponse.ProtoReflect.Descriptor instead.
 func (*ClearDebtResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{27}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ClearDebtResponse) GetHost() *Host {
@@ -1594,7 +1727,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[28]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1739,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[28]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1752,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{28}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{30}
 }
 
 type ListAgentsResponse struct {
@@ -1631,7 +1764,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[29]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +1776,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[29]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +1789,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{29}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -1690,7 +1823,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[30]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +1835,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[30]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +1848,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{30}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Agent) GetHost() string {
@@ -1803,7 +1936,7 @@ type ListIncidentsRequest struct {
 
 func (x *ListIncidentsRequest) Reset() {
 	*x = ListIncidentsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[31]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +1948,7 @@ func (x *ListIncidentsRequest) String() string {
 func (*ListIncidentsRequest) ProtoMessage() {}
 
 func (x *ListIncidentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[31]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +1961,7 @@ func (x *ListIncidentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListIncidentsRequest.ProtoReflect.Descriptor instead.
 func (*ListIncidentsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{31}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{33}
 }
 
 type ListIncidentsResponse struct {
@@ -1840,7 +1973,7 @@ type ListIncidentsResponse struct {
 
 func (x *ListIncidentsResponse) Reset() {
 	*x = ListIncidentsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[32]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +1985,7 @@ func (x *ListIncidentsResponse) String() string {
 func (*ListIncidentsResponse) ProtoMessage() {}
 
 func (x *ListIncidentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[32]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +1998,7 @@ func (x *ListIncidentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListIncidentsResponse.ProtoReflect.Descriptor instead.
 func (*ListIncidentsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{32}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListIncidentsResponse) GetIncidents() []*Incident {
@@ -1884,7 +2017,7 @@ type ShowIncidentRequest struct {
 
 func (x *ShowIncidentRequest) Reset() {
 	*x = ShowIncidentRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[33]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2029,7 @@ func (x *ShowIncidentRequest) String() string {
 func (*ShowIncidentRequest) ProtoMessage() {}
 
 func (x *ShowIncidentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[33]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2042,7 @@ func (x *ShowIncidentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowIncidentRequest.ProtoReflect.Descriptor instead.
 func (*ShowIncidentRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{33}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ShowIncidentRequest) GetIncident() string {
@@ -1928,7 +2061,7 @@ type ShowIncidentResponse struct {
 
 func (x *ShowIncidentResponse) Reset() {
 	*x = ShowIncidentResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[34]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1940,7 +2073,7 @@ func (x *ShowIncidentResponse) String() string {
 func (*ShowIncidentResponse) ProtoMessage() {}
 
 func (x *ShowIncidentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[34]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1953,7 +2086,7 @@ func (x *ShowIncidentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowIncidentResponse.ProtoReflect.Descriptor instead.
 func (*ShowIncidentResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{34}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ShowIncidentResponse) GetIncident() *Incident {
@@ -1976,7 +2109,7 @@ type ListHostsRequest struct {
 
 func (x *ListHostsRequest) Reset() {
 	*x = ListHostsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[35]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2121,7 @@ func (x *ListHostsRequest) String() string {
 func (*ListHostsRequest) ProtoMessage() {}
 
 func (x *ListHostsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[35]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2134,7 @@ func (x *ListHostsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHostsRequest.ProtoReflect.Descriptor instead.
 func (*ListHostsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{35}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListHostsRequest) GetIncident() string {
@@ -2034,7 +2167,7 @@ type ListHostsResponse struct {
 
 func (x *ListHostsResponse) Reset() {
 	*x = ListHostsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[36]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2046,7 +2179,7 @@ func (x *ListHostsResponse) String() string {
 func (*ListHostsResponse) ProtoMessage() {}
 
 func (x *ListHostsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[36]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2059,7 +2192,7 @@ func (x *ListHostsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHostsResponse.ProtoReflect.Descriptor instead.
 func (*ListHostsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{36}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListHostsResponse) GetHosts() []*Host {
@@ -2079,7 +2212,7 @@ type ShowHostRequest struct {
 
 func (x *ShowHostRequest) Reset() {
 	*x = ShowHostRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[37]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2091,7 +2224,7 @@ func (x *ShowHostRequest) String() string {
 func (*ShowHostRequest) ProtoMessage() {}
 
 func (x *ShowHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[37]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2104,7 +2237,7 @@ func (x *ShowHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowHostRequest.ProtoReflect.Descriptor instead.
 func (*ShowHostRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{37}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ShowHostRequest) GetIncident() string {
@@ -2131,7 +2264,7 @@ type ShowHostResponse struct {
 
 func (x *ShowHostResponse) Reset() {
 	*x = ShowHostResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[38]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2276,7 @@ func (x *ShowHostResponse) String() string {
 func (*ShowHostResponse) ProtoMessage() {}
 
 func (x *ShowHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[38]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2289,7 @@ func (x *ShowHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowHostResponse.ProtoReflect.Descriptor instead.
 func (*ShowHostResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{38}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ShowHostResponse) GetHost() *Host {
@@ -2184,7 +2317,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[39]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2329,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[39]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2342,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{39}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *WatchRequest) GetIncident() string {
@@ -2236,7 +2369,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[40]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2381,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[40]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2394,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{40}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *WatchResponse) GetIncident() *Incident {
@@ -2290,7 +2423,7 @@ type WorkCardsRequest struct {
 
 func (x *WorkCardsRequest) Reset() {
 	*x = WorkCardsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[41]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2302,7 +2435,7 @@ func (x *WorkCardsRequest) String() string {
 func (*WorkCardsRequest) ProtoMessage() {}
 
 func (x *WorkCardsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[41]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2315,7 +2448,7 @@ func (x *WorkCardsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkCardsRequest.ProtoReflect.Descriptor instead.
 func (*WorkCardsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{41}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *WorkCardsRequest) GetIncident() string {
@@ -2348,7 +2481,7 @@ type WorkCardsResponse struct {
 
 func (x *WorkCardsResponse) Reset() {
 	*x = WorkCardsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[42]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +2493,7 @@ func (x *WorkCardsResponse) String() string {
 func (*WorkCardsResponse) ProtoMessage() {}
 
 func (x *WorkCardsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[42]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +2506,7 @@ func (x *WorkCardsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkCardsResponse.ProtoReflect.Descriptor instead.
 func (*WorkCardsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{42}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *WorkCardsResponse) GetBody() []byte {
@@ -2393,7 +2526,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[43]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2538,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[43]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2551,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{43}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReportRequest) GetIncident() string {
@@ -2444,7 +2577,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[44]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2589,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[44]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2602,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{44}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReportResponse) GetBody() []byte {
@@ -2502,14 +2635,16 @@ type Incident struct {
 	Now            *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=now,proto3" json:"now,omitempty"`
 	Services       []*Service             `protobuf:"bytes,18,rep,name=services,proto3" json:"services,omitempty"`
 	// Hosts per scope class.
-	Scope         map[string]int32 `protobuf:"bytes,19,rep,name=scope,proto3" json:"scope,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Scope map[string]int32 `protobuf:"bytes,19,rep,name=scope,proto3" json:"scope,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Every version of the playbook that was in use, oldest first; the last one is in use.
+	PlaybookVersions []*PlaybookVersion `protobuf:"bytes,20,rep,name=playbook_versions,json=playbookVersions,proto3" json:"playbook_versions,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Incident) Reset() {
 	*x = Incident{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[45]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +2656,7 @@ func (x *Incident) String() string {
 func (*Incident) ProtoMessage() {}
 
 func (x *Incident) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[45]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +2669,7 @@ func (x *Incident) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Incident.ProtoReflect.Descriptor instead.
 func (*Incident) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{45}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Incident) GetId() string {
@@ -2670,6 +2805,83 @@ func (x *Incident) GetScope() map[string]int32 {
 	return nil
 }
 
+func (x *Incident) GetPlaybookVersions() []*PlaybookVersion {
+	if x != nil {
+		return x.PlaybookVersions
+	}
+	return nil
+}
+
+// PlaybookVersion is one version of the incident's playbook, since it was taken.
+type PlaybookVersion struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Digest string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	Since  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	// Who took it and why; empty for the version that the incident was declared with.
+	By            string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlaybookVersion) Reset() {
+	*x = PlaybookVersion{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlaybookVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlaybookVersion) ProtoMessage() {}
+
+func (x *PlaybookVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlaybookVersion.ProtoReflect.Descriptor instead.
+func (*PlaybookVersion) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *PlaybookVersion) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *PlaybookVersion) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *PlaybookVersion) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *PlaybookVersion) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Service is a service's standing against its objectives.
 type Service struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2689,7 +2901,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[46]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2701,7 +2913,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[46]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2714,7 +2926,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{46}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Service) GetName() string {
@@ -2806,7 +3018,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[47]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2818,7 +3030,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[47]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2831,7 +3043,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{47}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Wave) GetWave() int32 {
@@ -2919,7 +3131,7 @@ type Counts struct {
 
 func (x *Counts) Reset() {
 	*x = Counts{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[48]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2931,7 +3143,7 @@ func (x *Counts) String() string {
 func (*Counts) ProtoMessage() {}
 
 func (x *Counts) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[48]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2944,7 +3156,7 @@ func (x *Counts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counts.ProtoReflect.Descriptor instead.
 func (*Counts) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{48}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Counts) GetWaiting() int32 {
@@ -3009,7 +3221,7 @@ type Forecast struct {
 
 func (x *Forecast) Reset() {
 	*x = Forecast{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[49]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3021,7 +3233,7 @@ func (x *Forecast) String() string {
 func (*Forecast) ProtoMessage() {}
 
 func (x *Forecast) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[49]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3034,7 +3246,7 @@ func (x *Forecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
 func (*Forecast) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{49}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Forecast) GetHostsPerHour() float64 {
@@ -3096,7 +3308,7 @@ type Host struct {
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[50]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3108,7 +3320,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[50]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3121,7 +3333,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{50}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Host) GetName() string {
@@ -3277,7 +3489,7 @@ type Rung struct {
 
 func (x *Rung) Reset() {
 	*x = Rung{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[51]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3289,7 +3501,7 @@ func (x *Rung) String() string {
 func (*Rung) ProtoMessage() {}
 
 func (x *Rung) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[51]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3302,7 +3514,7 @@ func (x *Rung) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rung.ProtoReflect.Descriptor instead.
 func (*Rung) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{51}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Rung) GetName() string {
@@ -3352,7 +3564,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[52]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3364,7 +3576,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[52]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3377,7 +3589,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{52}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Attempt) GetId() string {
@@ -3471,7 +3683,7 @@ type Debt struct {
 
 func (x *Debt) Reset() {
 	*x = Debt{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[53]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3483,7 +3695,7 @@ func (x *Debt) String() string {
 func (*Debt) ProtoMessage() {}
 
 func (x *Debt) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[53]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3496,7 +3708,7 @@ func (x *Debt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Debt.ProtoReflect.Descriptor instead.
 func (*Debt) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{53}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Debt) GetId() string {
@@ -3556,7 +3768,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[54]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3568,7 +3780,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[54]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3581,7 +3793,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{54}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Entry) GetSeq() uint64 {
@@ -3671,7 +3883,16 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x04wave\x18\x02 \x01(\x05R\x04wave\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"E\n" +
 	"\x0eResumeResponse\x123\n" +
-	"\bincident\x18\x01 \x01(\v2\x17.blackstart.v1.IncidentR\bincident\"B\n" +
+	"\bincident\x18\x01 \x01(\v2\x17.blackstart.v1.IncidentR\bincident\"g\n" +
+	"\x15ReviseIncidentRequest\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x1a\n" +
+	"\bplaybook\x18\x02 \x01(\tR\bplaybook\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x99\x01\n" +
+	"\x16ReviseIncidentResponse\x123\n" +
+	"\bincident\x18\x01 \x01(\v2\x17.blackstart.v1.IncidentR\bincident\x12\x18\n" +
+	"\achanges\x18\x02 \x03(\tR\achanges\x12\x18\n" +
+	"\arevisit\x18\x03 \x03(\tR\arevisit\x12\x16\n" +
+	"\x06ending\x18\x04 \x03(\tR\x06ending\"B\n" +
 	"\fAbortRequest\x12\x1a\n" +
 	"\bincident\x18\x01 \x01(\tR\bincident\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"D\n" +
@@ -3773,7 +3994,7 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\bincident\x18\x01 \x01(\tR\bincident\x123\n" +
 	"\x06format\x18\x02 \x01(\x0e2\x1b.blackstart.v1.ReportFormatR\x06format\"$\n" +
 	"\x0eReportResponse\x12\x12\n" +
-	"\x04body\x18\x01 \x01(\fR\x04body\"\xae\x06\n" +
+	"\x04body\x18\x01 \x01(\fR\x04body\"\xfb\x06\n" +
 	"\bIncident\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n" +
@@ -3797,11 +4018,17 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x03seq\x18\x10 \x01(\x04R\x03seq\x12,\n" +
 	"\x03now\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x122\n" +
 	"\bservices\x18\x12 \x03(\v2\x16.blackstart.v1.ServiceR\bservices\x128\n" +
-	"\x05scope\x18\x13 \x03(\v2\".blackstart.v1.Incident.ScopeEntryR\x05scope\x1a8\n" +
+	"\x05scope\x18\x13 \x03(\v2\".blackstart.v1.Incident.ScopeEntryR\x05scope\x12K\n" +
+	"\x11playbook_versions\x18\x14 \x03(\v2\x1e.blackstart.v1.PlaybookVersionR\x10playbookVersions\x1a8\n" +
 	"\n" +
 	"ScopeEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\x98\x02\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\x83\x01\n" +
+	"\x0fPlaybookVersion\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x98\x02\n" +
 	"\aService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
@@ -3902,13 +4129,14 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\fReportFormat\x12\x1d\n" +
 	"\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16REPORT_FORMAT_MARKDOWN\x10\x01\x12\x16\n" +
-	"\x12REPORT_FORMAT_JSON\x10\x022\xb1\f\n" +
+	"\x12REPORT_FORMAT_JSON\x10\x022\x90\r\n" +
 	"\x0fOperatorService\x12H\n" +
 	"\aDeclare\x12\x1d.blackstart.v1.DeclareRequest\x1a\x1e.blackstart.v1.DeclareResponse\x12?\n" +
 	"\x04Plan\x12\x1a.blackstart.v1.PlanRequest\x1a\x1b.blackstart.v1.PlanResponse\x12H\n" +
 	"\aApprove\x12\x1d.blackstart.v1.ApproveRequest\x1a\x1e.blackstart.v1.ApproveResponse\x12B\n" +
 	"\x05Pause\x12\x1b.blackstart.v1.PauseRequest\x1a\x1c.blackstart.v1.PauseResponse\x12E\n" +
-	"\x06Resume\x12\x1c.blackstart.v1.ResumeRequest\x1a\x1d.blackstart.v1.ResumeResponse\x12B\n" +
+	"\x06Resume\x12\x1c.blackstart.v1.ResumeRequest\x1a\x1d.blackstart.v1.ResumeResponse\x12]\n" +
+	"\x0eReviseIncident\x12$.blackstart.v1.ReviseIncidentRequest\x1a%.blackstart.v1.ReviseIncidentResponse\x12B\n" +
 	"\x05Abort\x12\x1b.blackstart.v1.AbortRequest\x1a\x1c.blackstart.v1.AbortResponse\x12B\n" +
 	"\x05Close\x12\x1b.blackstart.v1.CloseRequest\x1a\x1c.blackstart.v1.CloseResponse\x12B\n" +
 	"\x05Retry\x12\x1b.blackstart.v1.RetryRequest\x1a\x1c.blackstart.v1.RetryResponse\x12?\n" +
@@ -3940,171 +4168,179 @@ func file_blackstart_v1_operator_proto_rawDescGZIP() []byte {
 }
 
 var file_blackstart_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_blackstart_v1_operator_proto_goTypes = []any{
-	(ReportFormat)(0),             // 0: blackstart.v1.ReportFormat
-	(*DeclareRequest)(nil),        // 1: blackstart.v1.DeclareRequest
-	(*DeclareResponse)(nil),       // 2: blackstart.v1.DeclareResponse
-	(*PlanRequest)(nil),           // 3: blackstart.v1.PlanRequest
-	(*PlanResponse)(nil),          // 4: blackstart.v1.PlanResponse
-	(*PlannedWave)(nil),           // 5: blackstart.v1.PlannedWave
-	(*PlannedHost)(nil),           // 6: blackstart.v1.PlannedHost
-	(*ApproveRequest)(nil),        // 7: blackstart.v1.ApproveRequest
-	(*ApproveResponse)(nil),       // 8: blackstart.v1.ApproveResponse
-	(*PauseRequest)(nil),          // 9: blackstart.v1.PauseRequest
-	(*PauseResponse)(nil),         // 10: blackstart.v1.PauseResponse
-	(*ResumeRequest)(nil),         // 11: blackstart.v1.ResumeRequest
-	(*ResumeResponse)(nil),        // 12: blackstart.v1.ResumeResponse
-	(*AbortRequest)(nil),          // 13: blackstart.v1.AbortRequest
-	(*AbortResponse)(nil),         // 14: blackstart.v1.AbortResponse
-	(*CloseRequest)(nil),          // 15: blackstart.v1.CloseRequest
-	(*CloseResponse)(nil),         // 16: blackstart.v1.CloseResponse
-	(*RetryRequest)(nil),          // 17: blackstart.v1.RetryRequest
-	(*RetryResponse)(nil),         // 18: blackstart.v1.RetryResponse
-	(*SkipRequest)(nil),           // 19: blackstart.v1.SkipRequest
-	(*SkipResponse)(nil),          // 20: blackstart.v1.SkipResponse
-	(*OverrideRequest)(nil),       // 21: blackstart.v1.OverrideRequest
-	(*OverrideResponse)(nil),      // 22: blackstart.v1.OverrideResponse
-	(*ClaimRequest)(nil),          // 23: blackstart.v1.ClaimRequest
-	(*ClaimResponse)(nil),         // 24: blackstart.v1.ClaimResponse
-	(*HandsDoneRequest)(nil),      // 25: blackstart.v1.HandsDoneRequest
-	(*HandsDoneResponse)(nil),     // 26: blackstart.v1.HandsDoneResponse
-	(*ClearDebtRequest)(nil),      // 27: blackstart.v1.ClearDebtRequest
-	(*ClearDebtResponse)(nil),     // 28: blackstart.v1.ClearDebtResponse
-	(*ListAgentsRequest)(nil),     // 29: blackstart.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),    // 30: blackstart.v1.ListAgentsResponse
-	(*Agent)(nil),                 // 31: blackstart.v1.Agent
-	(*ListIncidentsRequest)(nil),  // 32: blackstart.v1.ListIncidentsRequest
-	(*ListIncidentsResponse)(nil), // 33: blackstart.v1.ListIncidentsResponse
-	(*ShowIncidentRequest)(nil),   // 34: blackstart.v1.ShowIncidentRequest
-	(*ShowIncidentResponse)(nil),  // 35: blackstart.v1.ShowIncidentResponse
-	(*ListHostsRequest)(nil),      // 36: blackstart.v1.ListHostsRequest
-	(*ListHostsResponse)(nil),     // 37: blackstart.v1.ListHostsResponse
-	(*ShowHostRequest)(nil),       // 38: blackstart.v1.ShowHostRequest
-	(*ShowHostResponse)(nil),      // 39: blackstart.v1.ShowHostResponse
-	(*WatchRequest)(nil),          // 40: blackstart.v1.WatchRequest
-	(*WatchResponse)(nil),         // 41: blackstart.v1.WatchResponse
-	(*WorkCardsRequest)(nil),      // 42: blackstart.v1.WorkCardsRequest
-	(*WorkCardsResponse)(nil),     // 43: blackstart.v1.WorkCardsResponse
-	(*ReportRequest)(nil),         // 44: blackstart.v1.ReportRequest
-	(*ReportResponse)(nil),        // 45: blackstart.v1.ReportResponse
-	(*Incident)(nil),              // 46: blackstart.v1.Incident
-	(*Service)(nil),               // 47: blackstart.v1.Service
-	(*Wave)(nil),                  // 48: blackstart.v1.Wave
-	(*Counts)(nil),                // 49: blackstart.v1.Counts
-	(*Forecast)(nil),              // 50: blackstart.v1.Forecast
-	(*Host)(nil),                  // 51: blackstart.v1.Host
-	(*Rung)(nil),                  // 52: blackstart.v1.Rung
-	(*Attempt)(nil),               // 53: blackstart.v1.Attempt
-	(*Debt)(nil),                  // 54: blackstart.v1.Debt
-	(*Entry)(nil),                 // 55: blackstart.v1.Entry
-	nil,                           // 56: blackstart.v1.Incident.ScopeEntry
-	(*timestamppb.Timestamp)(nil), // 57: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 58: google.protobuf.Duration
+	(ReportFormat)(0),              // 0: blackstart.v1.ReportFormat
+	(*DeclareRequest)(nil),         // 1: blackstart.v1.DeclareRequest
+	(*DeclareResponse)(nil),        // 2: blackstart.v1.DeclareResponse
+	(*PlanRequest)(nil),            // 3: blackstart.v1.PlanRequest
+	(*PlanResponse)(nil),           // 4: blackstart.v1.PlanResponse
+	(*PlannedWave)(nil),            // 5: blackstart.v1.PlannedWave
+	(*PlannedHost)(nil),            // 6: blackstart.v1.PlannedHost
+	(*ApproveRequest)(nil),         // 7: blackstart.v1.ApproveRequest
+	(*ApproveResponse)(nil),        // 8: blackstart.v1.ApproveResponse
+	(*PauseRequest)(nil),           // 9: blackstart.v1.PauseRequest
+	(*PauseResponse)(nil),          // 10: blackstart.v1.PauseResponse
+	(*ResumeRequest)(nil),          // 11: blackstart.v1.ResumeRequest
+	(*ResumeResponse)(nil),         // 12: blackstart.v1.ResumeResponse
+	(*ReviseIncidentRequest)(nil),  // 13: blackstart.v1.ReviseIncidentRequest
+	(*ReviseIncidentResponse)(nil), // 14: blackstart.v1.ReviseIncidentResponse
+	(*AbortRequest)(nil),           // 15: blackstart.v1.AbortRequest
+	(*AbortResponse)(nil),          // 16: blackstart.v1.AbortResponse
+	(*CloseRequest)(nil),           // 17: blackstart.v1.CloseRequest
+	(*CloseResponse)(nil),          // 18: blackstart.v1.CloseResponse
+	(*RetryRequest)(nil),           // 19: blackstart.v1.RetryRequest
+	(*RetryResponse)(nil),          // 20: blackstart.v1.RetryResponse
+	(*SkipRequest)(nil),            // 21: blackstart.v1.SkipRequest
+	(*SkipResponse)(nil),           // 22: blackstart.v1.SkipResponse
+	(*OverrideRequest)(nil),        // 23: blackstart.v1.OverrideRequest
+	(*OverrideResponse)(nil),       // 24: blackstart.v1.OverrideResponse
+	(*ClaimRequest)(nil),           // 25: blackstart.v1.ClaimRequest
+	(*ClaimResponse)(nil),          // 26: blackstart.v1.ClaimResponse
+	(*HandsDoneRequest)(nil),       // 27: blackstart.v1.HandsDoneRequest
+	(*HandsDoneResponse)(nil),      // 28: blackstart.v1.HandsDoneResponse
+	(*ClearDebtRequest)(nil),       // 29: blackstart.v1.ClearDebtRequest
+	(*ClearDebtResponse)(nil),      // 30: blackstart.v1.ClearDebtResponse
+	(*ListAgentsRequest)(nil),      // 31: blackstart.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),     // 32: blackstart.v1.ListAgentsResponse
+	(*Agent)(nil),                  // 33: blackstart.v1.Agent
+	(*ListIncidentsRequest)(nil),   // 34: blackstart.v1.ListIncidentsRequest
+	(*ListIncidentsResponse)(nil),  // 35: blackstart.v1.ListIncidentsResponse
+	(*ShowIncidentRequest)(nil),    // 36: blackstart.v1.ShowIncidentRequest
+	(*ShowIncidentResponse)(nil),   // 37: blackstart.v1.ShowIncidentResponse
+	(*ListHostsRequest)(nil),       // 38: blackstart.v1.ListHostsRequest
+	(*ListHostsResponse)(nil),      // 39: blackstart.v1.ListHostsResponse
+	(*ShowHostRequest)(nil),        // 40: blackstart.v1.ShowHostRequest
+	(*ShowHostResponse)(nil),       // 41: blackstart.v1.ShowHostResponse
+	(*WatchRequest)(nil),           // 42: blackstart.v1.WatchRequest
+	(*WatchResponse)(nil),          // 43: blackstart.v1.WatchResponse
+	(*WorkCardsRequest)(nil),       // 44: blackstart.v1.WorkCardsRequest
+	(*WorkCardsResponse)(nil),      // 45: blackstart.v1.WorkCardsResponse
+	(*ReportRequest)(nil),          // 46: blackstart.v1.ReportRequest
+	(*ReportResponse)(nil),         // 47: blackstart.v1.ReportResponse
+	(*Incident)(nil),               // 48: blackstart.v1.Incident
+	(*PlaybookVersion)(nil),        // 49: blackstart.v1.PlaybookVersion
+	(*Service)(nil),                // 50: blackstart.v1.Service
+	(*Wave)(nil),                   // 51: blackstart.v1.Wave
+	(*Counts)(nil),                 // 52: blackstart.v1.Counts
+	(*Forecast)(nil),               // 53: blackstart.v1.Forecast
+	(*Host)(nil),                   // 54: blackstart.v1.Host
+	(*Rung)(nil),                   // 55: blackstart.v1.Rung
+	(*Attempt)(nil),                // 56: blackstart.v1.Attempt
+	(*Debt)(nil),                   // 57: blackstart.v1.Debt
+	(*Entry)(nil),                  // 58: blackstart.v1.Entry
+	nil,                            // 59: blackstart.v1.Incident.ScopeEntry
+	(*timestamppb.Timestamp)(nil),  // 60: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 61: google.protobuf.Duration
 }
 var file_blackstart_v1_operator_proto_depIdxs = []int32{
-	57, // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
-	46, // 1: blackstart.v1.DeclareResponse.incident:type_name -> blackstart.v1.Incident
+	60, // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
+	48, // 1: blackstart.v1.DeclareResponse.incident:type_name -> blackstart.v1.Incident
 	5,  // 2: blackstart.v1.PlanResponse.waves:type_name -> blackstart.v1.PlannedWave
 	6,  // 3: blackstart.v1.PlanResponse.excluded:type_name -> blackstart.v1.PlannedHost
 	6,  // 4: blackstart.v1.PlannedWave.hosts:type_name -> blackstart.v1.PlannedHost
-	46, // 5: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
-	46, // 6: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
-	46, // 7: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
-	46, // 8: blackstart.v1.AbortResponse.incident:type_name -> blackstart.v1.Incident
-	46, // 9: blackstart.v1.CloseResponse.incident:type_name -> blackstart.v1.Incident
-	51, // 10: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
-	51, // 11: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
-	46, // 12: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
-	58, // 13: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
-	51, // 14: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
-	58, // 15: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
-	51, // 16: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
-	51, // 17: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
-	31, // 18: blackstart.v1.ListAgentsResponse.agents:type_name -> blackstart.v1.Agent
-	57, // 19: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
-	46, // 20: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
-	46, // 21: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
-	51, // 22: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
-	51, // 23: blackstart.v1.ShowHostResponse.host:type_name -> blackstart.v1.Host
-	55, // 24: blackstart.v1.ShowHostResponse.story:type_name -> blackstart.v1.Entry
-	46, // 25: blackstart.v1.WatchResponse.incident:type_name -> blackstart.v1.Incident
-	55, // 26: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
-	0,  // 27: blackstart.v1.WorkCardsRequest.format:type_name -> blackstart.v1.ReportFormat
-	0,  // 28: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
-	57, // 29: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
-	57, // 30: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
-	57, // 31: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
-	48, // 32: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
-	49, // 33: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
-	50, // 34: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
-	57, // 35: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
-	47, // 36: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
-	56, // 37: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
-	57, // 38: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
-	57, // 39: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
-	49, // 40: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
-	57, // 41: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
-	57, // 42: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
-	57, // 43: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
-	57, // 44: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
-	53, // 45: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
-	54, // 46: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
-	57, // 47: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
-	57, // 48: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
-	52, // 49: blackstart.v1.Host.ladder:type_name -> blackstart.v1.Rung
-	57, // 50: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	57, // 51: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	57, // 52: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
-	57, // 53: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
-	57, // 54: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
-	1,  // 55: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
-	3,  // 56: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
-	7,  // 57: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
-	9,  // 58: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
-	11, // 59: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
-	13, // 60: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
-	15, // 61: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
-	17, // 62: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
-	19, // 63: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
-	21, // 64: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
-	23, // 65: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
-	25, // 66: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
-	27, // 67: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
-	29, // 68: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
-	32, // 69: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
-	34, // 70: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
-	36, // 71: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
-	38, // 72: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
-	40, // 73: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
-	44, // 74: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
-	42, // 75: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
-	2,  // 76: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
-	4,  // 77: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
-	8,  // 78: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
-	10, // 79: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
-	12, // 80: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
-	14, // 81: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
-	16, // 82: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
-	18, // 83: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
-	20, // 84: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
-	22, // 85: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
-	24, // 86: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
-	26, // 87: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
-	28, // 88: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
-	30, // 89: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
-	33, // 90: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
-	35, // 91: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
-	37, // 92: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
-	39, // 93: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
-	41, // 94: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
-	45, // 95: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
-	43, // 96: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
-	76, // [76:97] is the sub-list for method output_type
-	55, // [55:76] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	48, // 5: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
+	48, // 6: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
+	48, // 7: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
+	48, // 8: blackstart.v1.ReviseIncidentResponse.incident:type_name -> blackstart.v1.Incident
+	48, // 9: blackstart.v1.AbortResponse.incident:type_name -> blackstart.v1.Incident
+	48, // 10: blackstart.v1.CloseResponse.incident:type_name -> blackstart.v1.Incident
+	54, // 11: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
+	54, // 12: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
+	48, // 13: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
+	61, // 14: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
+	54, // 15: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
+	61, // 16: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
+	54, // 17: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
+	54, // 18: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
+	33, // 19: blackstart.v1.ListAgentsResponse.agents:type_name -> blackstart.v1.Agent
+	60, // 20: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
+	48, // 21: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
+	48, // 22: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
+	54, // 23: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
+	54, // 24: blackstart.v1.ShowHostResponse.host:type_name -> blackstart.v1.Host
+	58, // 25: blackstart.v1.ShowHostResponse.story:type_name -> blackstart.v1.Entry
+	48, // 26: blackstart.v1.WatchResponse.incident:type_name -> blackstart.v1.Incident
+	58, // 27: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
+	0,  // 28: blackstart.v1.WorkCardsRequest.format:type_name -> blackstart.v1.ReportFormat
+	0,  // 29: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
+	60, // 30: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
+	60, // 31: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
+	60, // 32: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
+	51, // 33: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
+	52, // 34: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
+	53, // 35: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
+	60, // 36: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
+	50, // 37: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
+	59, // 38: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
+	49, // 39: blackstart.v1.Incident.playbook_versions:type_name -> blackstart.v1.PlaybookVersion
+	60, // 40: blackstart.v1.PlaybookVersion.since:type_name -> google.protobuf.Timestamp
+	60, // 41: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
+	60, // 42: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
+	52, // 43: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
+	60, // 44: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
+	60, // 45: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
+	60, // 46: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
+	60, // 47: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
+	56, // 48: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
+	57, // 49: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
+	60, // 50: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	60, // 51: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
+	55, // 52: blackstart.v1.Host.ladder:type_name -> blackstart.v1.Rung
+	60, // 53: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	60, // 54: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	60, // 55: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
+	60, // 56: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
+	60, // 57: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
+	1,  // 58: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
+	3,  // 59: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
+	7,  // 60: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
+	9,  // 61: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
+	11, // 62: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
+	13, // 63: blackstart.v1.OperatorService.ReviseIncident:input_type -> blackstart.v1.ReviseIncidentRequest
+	15, // 64: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
+	17, // 65: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
+	19, // 66: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
+	21, // 67: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
+	23, // 68: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
+	25, // 69: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
+	27, // 70: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
+	29, // 71: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
+	31, // 72: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
+	34, // 73: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
+	36, // 74: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
+	38, // 75: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
+	40, // 76: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
+	42, // 77: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
+	46, // 78: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
+	44, // 79: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
+	2,  // 80: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
+	4,  // 81: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
+	8,  // 82: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
+	10, // 83: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
+	12, // 84: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
+	14, // 85: blackstart.v1.OperatorService.ReviseIncident:output_type -> blackstart.v1.ReviseIncidentResponse
+	16, // 86: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
+	18, // 87: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
+	20, // 88: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
+	22, // 89: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
+	24, // 90: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
+	26, // 91: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
+	28, // 92: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
+	30, // 93: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
+	32, // 94: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
+	35, // 95: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
+	37, // 96: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
+	39, // 97: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
+	41, // 98: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
+	43, // 99: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
+	47, // 100: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
+	45, // 101: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
+	80, // [80:102] is the sub-list for method output_type
+	58, // [58:80] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_blackstart_v1_operator_proto_init() }
@@ -4118,7 +4354,7 @@ func file_blackstart_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_blackstart_v1_operator_proto_rawDesc), len(file_blackstart_v1_operator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   56,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

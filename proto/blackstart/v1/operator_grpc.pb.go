@@ -19,27 +19,28 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	OperatorService_Declare_FullMethodName       = "/blackstart.v1.OperatorService/Declare"
-	OperatorService_Plan_FullMethodName          = "/blackstart.v1.OperatorService/Plan"
-	OperatorService_Approve_FullMethodName       = "/blackstart.v1.OperatorService/Approve"
-	OperatorService_Pause_FullMethodName         = "/blackstart.v1.OperatorService/Pause"
-	OperatorService_Resume_FullMethodName        = "/blackstart.v1.OperatorService/Resume"
-	OperatorService_Abort_FullMethodName         = "/blackstart.v1.OperatorService/Abort"
-	OperatorService_Close_FullMethodName         = "/blackstart.v1.OperatorService/Close"
-	OperatorService_Retry_FullMethodName         = "/blackstart.v1.OperatorService/Retry"
-	OperatorService_Skip_FullMethodName          = "/blackstart.v1.OperatorService/Skip"
-	OperatorService_Override_FullMethodName      = "/blackstart.v1.OperatorService/Override"
-	OperatorService_Claim_FullMethodName         = "/blackstart.v1.OperatorService/Claim"
-	OperatorService_HandsDone_FullMethodName     = "/blackstart.v1.OperatorService/HandsDone"
-	OperatorService_ClearDebt_FullMethodName     = "/blackstart.v1.OperatorService/ClearDebt"
-	OperatorService_ListAgents_FullMethodName    = "/blackstart.v1.OperatorService/ListAgents"
-	OperatorService_ListIncidents_FullMethodName = "/blackstart.v1.OperatorService/ListIncidents"
-	OperatorService_ShowIncident_FullMethodName  = "/blackstart.v1.OperatorService/ShowIncident"
-	OperatorService_ListHosts_FullMethodName     = "/blackstart.v1.OperatorService/ListHosts"
-	OperatorService_ShowHost_FullMethodName      = "/blackstart.v1.OperatorService/ShowHost"
-	OperatorService_Watch_FullMethodName         = "/blackstart.v1.OperatorService/Watch"
-	OperatorService_Report_FullMethodName        = "/blackstart.v1.OperatorService/Report"
-	OperatorService_WorkCards_FullMethodName     = "/blackstart.v1.OperatorService/WorkCards"
+	OperatorService_Declare_FullMethodName        = "/blackstart.v1.OperatorService/Declare"
+	OperatorService_Plan_FullMethodName           = "/blackstart.v1.OperatorService/Plan"
+	OperatorService_Approve_FullMethodName        = "/blackstart.v1.OperatorService/Approve"
+	OperatorService_Pause_FullMethodName          = "/blackstart.v1.OperatorService/Pause"
+	OperatorService_Resume_FullMethodName         = "/blackstart.v1.OperatorService/Resume"
+	OperatorService_ReviseIncident_FullMethodName = "/blackstart.v1.OperatorService/ReviseIncident"
+	OperatorService_Abort_FullMethodName          = "/blackstart.v1.OperatorService/Abort"
+	OperatorService_Close_FullMethodName          = "/blackstart.v1.OperatorService/Close"
+	OperatorService_Retry_FullMethodName          = "/blackstart.v1.OperatorService/Retry"
+	OperatorService_Skip_FullMethodName           = "/blackstart.v1.OperatorService/Skip"
+	OperatorService_Override_FullMethodName       = "/blackstart.v1.OperatorService/Override"
+	OperatorService_Claim_FullMethodName          = "/blackstart.v1.OperatorService/Claim"
+	OperatorService_HandsDone_FullMethodName      = "/blackstart.v1.OperatorService/HandsDone"
+	OperatorService_ClearDebt_FullMethodName      = "/blackstart.v1.OperatorService/ClearDebt"
+	OperatorService_ListAgents_FullMethodName     = "/blackstart.v1.OperatorService/ListAgents"
+	OperatorService_ListIncidents_FullMethodName  = "/blackstart.v1.OperatorService/ListIncidents"
+	OperatorService_ShowIncident_FullMethodName   = "/blackstart.v1.OperatorService/ShowIncident"
+	OperatorService_ListHosts_FullMethodName      = "/blackstart.v1.OperatorService/ListHosts"
+	OperatorService_ShowHost_FullMethodName       = "/blackstart.v1.OperatorService/ShowHost"
+	OperatorService_Watch_FullMethodName          = "/blackstart.v1.OperatorService/Watch"
+	OperatorService_Report_FullMethodName         = "/blackstart.v1.OperatorService/Report"
+	OperatorService_WorkCards_FullMethodName      = "/blackstart.v1.OperatorService/WorkCards"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -53,6 +54,8 @@ type OperatorServiceClient interface {
 	Approve(ctx context.Context, in *ApproveRequest, opts ...grpc.CallOption) (*ApproveResponse, error)
 	Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error)
 	Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*ResumeResponse, error)
+	// ReviseIncident has the playbook folder read again and takes another version of the incident's playbook from here on.
+	ReviseIncident(ctx context.Context, in *ReviseIncidentRequest, opts ...grpc.CallOption) (*ReviseIncidentResponse, error)
 	Abort(ctx context.Context, in *AbortRequest, opts ...grpc.CallOption) (*AbortResponse, error)
 	Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseResponse, error)
 	Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (*RetryResponse, error)
@@ -126,6 +129,16 @@ func (c *operatorServiceClient) Resume(ctx context.Context, in *ResumeRequest, o
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ResumeResponse)
 	err := c.cc.Invoke(ctx, OperatorService_Resume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) ReviseIncident(ctx context.Context, in *ReviseIncidentRequest, opts ...grpc.CallOption) (*ReviseIncidentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReviseIncidentResponse)
+	err := c.cc.Invoke(ctx, OperatorService_ReviseIncident_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -312,6 +325,8 @@ type OperatorServiceServer interface {
 	Approve(context.Context, *ApproveRequest) (*ApproveResponse, error)
 	Pause(context.Context, *PauseRequest) (*PauseResponse, error)
 	Resume(context.Context, *ResumeRequest) (*ResumeResponse, error)
+	// ReviseIncident has the playbook folder read again and takes another version of the incident's playbook from here on.
+	ReviseIncident(context.Context, *ReviseIncidentRequest) (*ReviseIncidentResponse, error)
 	Abort(context.Context, *AbortRequest) (*AbortResponse, error)
 	Close(context.Context, *CloseRequest) (*CloseResponse, error)
 	Retry(context.Context, *RetryRequest) (*RetryResponse, error)
@@ -355,6 +370,9 @@ func (UnimplementedOperatorServiceServer) Pause(context.Context, *PauseRequest) 
 }
 func (UnimplementedOperatorServiceServer) Resume(context.Context, *ResumeRequest) (*ResumeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Resume not implemented")
+}
+func (UnimplementedOperatorServiceServer) ReviseIncident(context.Context, *ReviseIncidentRequest) (*ReviseIncidentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReviseIncident not implemented")
 }
 func (UnimplementedOperatorServiceServer) Abort(context.Context, *AbortRequest) (*AbortResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Abort not implemented")
@@ -511,6 +529,24 @@ func _OperatorService_Resume_Handler(srv interface{}, ctx context.Context, dec f
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(OperatorServiceServer).Resume(ctx, req.(*ResumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_ReviseIncident_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReviseIncidentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).ReviseIncident(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_ReviseIncident_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).ReviseIncident(ctx, req.(*ReviseIncidentRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -822,6 +858,10 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Resume",
 			Handler:    _OperatorService_Resume_Handler,
+		},
+		{
+			MethodName: "ReviseIncident",
+			Handler:    _OperatorService_ReviseIncident_Handler,
 		},
 		{
 			MethodName: "Abort",
