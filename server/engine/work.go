@@ -108,7 +108,7 @@ func (e *Engine) Finished(start Start, result recovery.Result, now time.Time) er
 	if running != nil && running.dropped && (result.Class == recovery.Cancelled || result.Class == recovery.Lost) {
 		return nil // we let go of it, so its end says nothing about the host
 	}
-	if result.Sighting != nil {
+	if result.Sighting != nil && running != nil && !running.dropped { // else these are old facts, that answer nothing
 		v := *result.Sighting
 		v.Host, v.At, v.Answers = start.Host.Name, now, start.ID
 		result.Sighting = &v

@@ -61,6 +61,8 @@ type script struct {
 	ended  bool
 	result recovery.Result
 	reboot bool // a restart was sent after it
+
+	foreign bool // what started it is in no journal any more
 }
 
 // truth is what a machine was at a moment.

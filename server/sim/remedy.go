@@ -198,7 +198,7 @@ func (j *job) collect(s *script) {
 		s.reboot, r.Rebooted = true, true
 		j.h.w.restarts(m, j.Job)
 		m.restart()
-	} else if r.Class == recovery.Succeeded && s.reboot {
+	} else if r.Class == recovery.Succeeded && s.reboot && !s.foreign {
 		r.Rebooted = true
 	}
 	j.h.w.after(j.h.w.draw(0, j.h.w.odds.latency), func() {

@@ -121,7 +121,11 @@ func (w *World) olderCopy(*machine) {
 	h.disk.restore(h.copies[w.below(len(h.copies))])
 	h.copies = nil
 	for _, m := range w.machines {
-		clear(m.cycles)                   // nobody can know what the lost tail of the journal had sent
+		clear(m.cycles) // nobody can know what the lost tail of the journal had sent, and what that had changed
+		m.changed = -1
+		for _, s := range m.claims {
+			s.foreign = true
+		}
 		m.target, m.sticks = false, false // so people look at the boot targets, as docs/architecture.md tells them
 	}
 	w.forget()
