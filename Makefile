@@ -21,7 +21,7 @@ tests_behind = $$(grep -rlE '^//go:build $(1)\b' --include='*_test.go' --exclude
 WINDOWS_PACKAGES := ./cmd/blackstart-agent ./agent ./agent/health
 
 .DEFAULT_GOAL := help
-.PHONY: help build test deps unit race lint breaking generate generate-check sim sim-minute mutants bench bench-go bench-footprint bench-peers e2e machines clean
+.PHONY: help build test deps unit race lint breaking generate generate-check sim sim-minute mutants fuzz load crashes bench bench-go bench-footprint bench-peers e2e machines clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,22 @@ sim-minute: ## A minute of the same, always from seed 1
 
 mutants: ## Put one fault at a time into the engine and see which promise kills it (about ten minutes)
 	$(GO) test -tags mutants -count=1 -run '^TestMutants$$' -timeout 2h -v ./server/sim
+
+FUZZTIME ?= 30s
+fuzz: ## Fuzz every reader of foreign text, one after the other, FUZZTIME each (about fifteen minutes)
+	@grep -rl '^func Fuzz' --include='*_test.go' --exclude-dir=.bin . | sort | while read f; do \
+		for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$f); do \
+			echo "==> $$t in $$(dirname $$f)"; \
+			$(GO) test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 300x $$(dirname $$f) || exit 1; \
+		done; \
+	done
+
+# Wants a quiet machine: the agents share it with the coordinator.
+load: ## Put 10,000 agents and 200 bad ones on one coordinator, and kill it under them (about ten minutes)
+	BLACKSTART_LOAD_AGENTS=10000 BLACKSTART_LOAD_BAD=200 BLACKSTART_LOAD_WINDOW=30s $(GO) test -tags e2e -count=1 -run '^TestLoad$$' -timeout 30m -v ./server
+
+crashes: ## Kill the real coordinator 300 times over one incident (about fifteen minutes)
+	BLACKSTART_CRASH_KILLS=300 $(GO) test -tags e2e -count=1 -run '^TestCrashesOverOneIncident$$' -timeout 60m -v ./server
 
 lint: $(GOLANGCI_LINT) $(BUF) breaking ## Check code, architecture and proto
 	$(BUF) lint

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 
@@ -12,11 +13,12 @@ import (
 	"github.com/blackstart-recovery/blackstart/server"
 	"github.com/blackstart-recovery/blackstart/server/journal"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
+	"github.com/blackstart-recovery/blackstart/server/recovery/audit"
 )
 
 func newJournal(o *options) *cobra.Command {
 	var file string
-	c := &cobra.Command{Use: "journal", Short: "Verify, dump or export the journal of incidents",
+	c := &cobra.Command{Use: "journal", Short: "Verify, audit, dump or export the journal of incidents",
 		Long:    "The journal is the one file that holds every incident. These commands read it; while a coordinator has it open they are refused, and a copy can be read with --journal.",
 		Example: "  blackstart journal verify\n  blackstart journal export > journal.jsonl"}
 	c.PersistentFlags().StringVar(&file, "journal", "", "the journal `file`; default the one in --dir")
@@ -40,7 +42,7 @@ func newJournal(o *options) *cobra.Command {
 				return run(c, j, arg(args, 0))
 			},
 		}
-		if use == "verify" {
+		if use == "verify" || use == "audit" {
 			s.Args = cobra.NoArgs
 		}
 		return s
@@ -53,6 +55,8 @@ func newJournal(o *options) *cobra.Command {
 				}
 				return j.Verify(c.OutOrStdout())
 			}),
+		sub("audit", "Hold every incident against each promise of the engine, by rules of their own; says which was broken, and where", "  blackstart journal audit\n  blackstart journal audit --journal copy.db -o json",
+			func(c *cobra.Command, j *journal.Journal, _ string) error { return auditJournal(c, o, j) }),
 		sub("dump [INCIDENT]", "Print one line an entry; with -o json the same as export", "  blackstart journal dump | less\n  blackstart journal dump 2024-07-19-1",
 			func(c *cobra.Command, j *journal.Journal, id string) error {
 				if o.json() {
@@ -106,6 +110,77 @@ func verifyJSON(c *cobra.Command, j *journal.Journal) error {
 		return err
 	}
 	return broken
+}
+
+// auditedIncident is one line of `journal audit`.
+type auditedIncident struct {
+	Incident string `json:"incident"`
+	Entries  int    `json:"entries"`
+	Kept     bool   `json:"kept"`              // every promise, as far as the journal goes
+	Promise  string `json:"promise,omitempty"` // the first that was broken
+	Entry    uint64 `json:"entry,omitempty"`   // that broke it
+	Host     string `json:"host,omitempty"`
+	Detail   string `json:"detail,omitempty"`
+}
+
+// auditJournal lets the auditor read every incident. What it finds is an error, and so the exit code.
+func auditJournal(c *cobra.Command, o *options, j *journal.Journal) error {
+	ids, err := j.Incidents()
+	if err != nil {
+		return err
+	}
+	list, broken := []auditedIncident{}, 0
+	for _, id := range ids {
+		a, err := auditIncident(j, id)
+		if err != nil {
+			return err
+		}
+		if !a.Kept {
+			broken++
+		}
+		list = append(list, a)
+	}
+	if o.json() {
+		err = printJSON(c, map[string]any{"kept": broken == 0, "promises": len(audit.Invariants()), "incidents": list})
+	} else {
+		tellAudit(c, list)
+	}
+	if err == nil && broken > 0 {
+		err = fmt.Errorf("a promise was broken in %d of %d incidents: please report it with `blackstart journal export`", broken, len(list))
+	}
+	return err
+}
+
+func auditIncident(j *journal.Journal, id string) (auditedIncident, error) {
+	a := auditedIncident{Incident: id}
+	var entries []recovery.Entry
+	err := j.Read(id, func(e recovery.Entry) error {
+		entries = append(entries, e)
+		return nil
+	})
+	if err != nil {
+		return a, err
+	}
+	a.Entries, a.Kept = len(entries), true
+	if b := audit.Check(entries); b != nil {
+		a.Kept, a.Promise, a.Entry, a.Host, a.Detail = false, b.Invariant, b.Seq, b.Host, recovery.Clean(b.Detail, 500)
+	}
+	return a, nil
+}
+
+func tellAudit(c *cobra.Command, list []auditedIncident) {
+	for _, a := range list {
+		if a.Kept {
+			say(c, "kept    %s  %d entries", a.Incident, a.Entries)
+			continue
+		}
+		where := ""
+		if a.Host != "" {
+			where = " on " + a.Host
+		}
+		say(c, "BROKEN  %s  entry %d of %d%s breaks %s: %s", a.Incident, a.Entry, a.Entries, where, a.Promise, a.Detail)
+	}
+	say(c, "%d held against each of %d promises", len(list), len(audit.Invariants()))
 }
 
 // lastLine keeps the last line that is written to it.

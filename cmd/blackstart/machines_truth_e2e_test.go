@@ -17,6 +17,9 @@ import (
 // BMCs did.
 func (s *blackout) check() {
 	s.t.Helper()
+	if out := s.run("journal", "audit"); !strings.Contains(out, "kept ") {
+		s.t.Errorf("journal audit says %q", out)
+	}
 	if out := s.run("journal", "verify"); !strings.Contains(out, "entries") {
 		s.t.Errorf("journal verify says %q", out)
 	}

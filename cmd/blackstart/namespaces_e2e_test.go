@@ -50,6 +50,9 @@ func TestNamespaces(t *testing.T) {
 	e.checkReport()
 	e.stop()
 	e.serving = false
+	if out := e.run("journal", "audit"); !strings.Contains(out, "kept ") {
+		t.Errorf("journal audit says %q", out)
+	}
 	if out := e.run("journal", "verify"); !strings.Contains(out, "entries") {
 		t.Errorf("journal verify says %q", out)
 	}

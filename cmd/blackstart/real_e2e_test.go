@@ -71,6 +71,9 @@ func TestRealHosts(t *testing.T) {
 		}
 	}
 	e.stop()
+	if out := e.run("journal", "audit"); !strings.Contains(out, "kept ") {
+		t.Errorf("journal audit says %q", out)
+	}
 	if out := e.run("journal", "verify"); !strings.Contains(out, "entries") {
 		t.Errorf("journal verify says %q", out)
 	}
