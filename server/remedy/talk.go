@@ -110,15 +110,17 @@ func (t *talk) sayLater(after time.Duration, answer string) (stop func() bool) {
 // hear waits for the other's next words; before the first ones it sends the text.
 func (t *talk) hear(ctx context.Context, deadline time.Duration) (string, error) {
 	return within(ctx, deadline, t.l.close, func() (string, error) {
-		for {
+		for atStart := true; ; {
 			line, whole, err := t.line()
 			if err != nil {
 				return "", err
 			}
-			if said, ok := bytes.CutPrefix(line, []byte(t.nonce+" ")); ok && whole {
+			begins := atStart // and is not the rest of a line that is too long for us
+			atStart = whole
+			if said, ok := bytes.CutPrefix(line, []byte(t.nonce+" ")); ok && whole && begins {
 				return strings.TrimRight(string(said), "\r\n"), nil
 			}
-			if t.text != "" && string(line) == t.knock+"\n" {
+			if t.text != "" && begins && string(line) == t.knock+"\n" {
 				go func(text string) { _, _ = io.WriteString(t.in, text) }(t.text) // ends with the link at the latest
 				t.text = ""
 				continue
