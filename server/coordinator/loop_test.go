@@ -454,3 +454,43 @@ func TestADroppedJobSaysNothing(t *testing.T) {
 		}
 	})
 }
+
+// The laptop sleeps for ten hours, or its clock is put right: no lease runs out by that, and the journal says what happened.
+func TestALeapOfTheMachinesClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		key := engine.JobKey{Incident: time.Now().UTC().Format(time.DateOnly) + "-1", ID: "ns1/1"}
+		done := make(chan struct{})
+		w.hosts["ns1"].scripts[key] = &script{done: done}
+		c := w.open()
+		w.declare()
+		w.approve()
+		w.until("an attempt", func(v View) bool { return v.State.Host("ns1").Phase == recovery.Attempting })
+		c.inbox <- func() { // what the clocks showed before the leap
+			wall, ran := c.cfg.Clock.Read()
+			c.keeper = engine.Timekeeper{}
+			c.keeper.Tell(wall.Add(-10*time.Hour), ran)
+		}
+		synctest.Wait()
+		w.view(func(v View) {
+			if a := v.State.Host("ns1").Attempts; len(a) != 1 || !a[0].Ended.IsZero() {
+				t.Errorf("after the leap the attempts are %+v", a)
+			}
+			leaps := 0
+			for _, e := range v.Entries {
+				if x, ok := e.Event.(*recovery.CoordinatorRestarted); ok && strings.Contains(x.Reason, "put forward, by 10h0m") {
+					leaps++
+				}
+			}
+			if leaps != 1 {
+				t.Errorf("the journal tells of %d leaps", leaps)
+			}
+		})
+		close(done)
+		w.until("its end", func(v View) bool { return !v.State.Host("ns1").Attempts[0].Ended.IsZero() })
+		if err := w.halt(); err != nil {
+			t.Error(err)
+		}
+	})
+}
