@@ -146,6 +146,7 @@ func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
 			h.touched(v.Result.Boot)
 		case v.Result.Signature == leaseRanOut:
 			h.touched(h.bootAtStart)
+			h.touched(v.BootSeen)
 		}
 		h.retryAt(v.Rung, v.Until, at, clock)
 		return
@@ -153,7 +154,7 @@ func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
 	h.verifyBy = clock.Add(v.Until.Sub(at))
 	if v.Result.Class != NothingFound {
 		rescue := a.Rung >= 0 && a.Rung < len(h.Host.Ladder) && h.Host.Ladder[a.Rung].Environment != EnvLinux
-		h.alter(v.Result.Rebooted || rescue, h.bootAtStart, v.Result.Boot)
+		h.alter(v.Result.Rebooted || rescue, h.bootAtStart, v.Result.Boot, v.BootSeen)
 	}
 }
 

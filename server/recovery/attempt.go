@@ -119,6 +119,10 @@ func (s *State) verifyEnded(h *HostState, in Finished, now time.Time) Event {
 func (s *State) attemptEnded(h *HostState, a *Attempt, in Finished, now time.Time) Event {
 	r := in.known(a.Step)
 	e := &AttemptEnded{Attempt: a.ID, Host: h.Host.Name, Result: r, Rung: h.Rung}
+	inOwn := a.Rung >= 0 && a.Rung < len(h.Host.Ladder) && h.Host.Ladder[a.Rung].Environment == EnvLinux
+	if inOwn && r.Boot == "" && (r.Class == Lost || r.Signature == leaseRanOut) {
+		e.BootSeen = s.seen[h.Host.Name].BootID
+	}
 	verify := func(reason string) {
 		e.Next, e.Until, e.Reason = Verifying, now.Add(s.Playbook.VerifyWithin), reason
 	}

@@ -94,6 +94,9 @@ type AttemptEnded struct {
 	Rung    int       `json:"rung"`           // the rung that the next attempt uses
 	Until   time.Time `json:"until,omitzero"` // backoff or verification deadline
 	Reason  string    `json:"reason"`
+
+	// BootSeen is the last boot that was heard of by then, where nobody knows in which boot the script ran.
+	BootSeen string `json:"boot_seen,omitempty"`
 }
 
 // AttemptProgressed records that an attempt takes its next step; it is on disk before anything of the step is done.

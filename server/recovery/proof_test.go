@@ -130,6 +130,7 @@ func TestProofOfARestart(t *testing.T) {
 		"unknown, out of the rescue": {RebootRequired, "", EnvRescueLinux, Result{Class: Succeeded}, "b2", true},
 		"lost":                       {RebootRequired, "b1", EnvLinux, Result{Class: Lost}, "b1", false},
 		"lost, new":                  {RebootRequired, "b1", EnvLinux, Result{Class: Lost}, "b2", true},
+		"lost, the script's own":     {RebootRequired, "b1", EnvLinux, Result{Class: Lost, Boot: "b2"}, "b2", false},
 	} {
 		x, h := one(t, func(f *Fleet, p *Playbook) {
 			p.Reboot = c.reboot
@@ -212,6 +213,25 @@ func TestLateNewsOfABootCounts(t *testing.T) {
 		x.see(answer(h, boot, "h000/1/verify/0"))
 		if got, want := !h.ProvenAt.IsZero(), boot != "b1"; got != want {
 			t.Errorf("%s: proven %v in %s (%s)", name, got, boot, h.Reason)
+		}
+	}
+}
+
+// Where nobody knows in which boot a lost script ran, the last one that was heard of by then proves nothing either. (Found by the
+// simulator.)
+func TestLostInAnUnknownBoot(t *testing.T) {
+	for environment, proves := range map[string]bool{EnvLinux: false, EnvRescueLinux: true} {
+		x, h := one(t, func(f *Fleet, p *Playbook) { f.Hosts[0].Ladder[0].Environment = environment })
+		h.bootAtStart = "b1"
+		x.see(well(h, "b2"))
+		x.result(h, Result{Class: Lost})
+		x.see(answer(h, "b2", "h000/1/verify/0"))
+		if got := !h.ProvenAt.IsZero(); got != proves {
+			t.Errorf("%s: proven %v in the boot that was heard of", environment, got)
+		}
+		x.see(answer(h, "b3", "h000/1/verify/0"))
+		if h.ProvenAt.IsZero() {
+			t.Errorf("%s: after a restart it lacks: %s", environment, x.s.missing(h, x.now))
 		}
 	}
 }

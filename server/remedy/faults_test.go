@@ -205,7 +205,22 @@ func TestHostGoneInMidRun(t *testing.T) {
 	arrived(t, here)
 	_ = m.listener.Close()
 	m.cut()
-	want(t, <-done, recovery.Lost, "connection lost")
+	res := <-done
+	want(t, res, recovery.Lost, "connection lost")
+	inBoot(t, res)
+}
+
+// inBoot holds that a result tells the boot in which the script was started, though nobody knows how it ended: no proof may come
+// from that boot.
+func inBoot(t *testing.T, res recovery.Result) {
+	t.Helper()
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Boot != strings.TrimSpace(string(boot)) {
+		t.Errorf("it tells of boot %q, and it was %s", res.Boot, boot)
+	}
 }
 
 // What was pushed by SFTP and has another digest never runs; then the script comes along with the runner.

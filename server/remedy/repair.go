@@ -43,8 +43,9 @@ type attempt struct {
 	sent    bool // go was said: from here on the script may run
 	claimed bool // the host said that the attempt is claimed there
 	joined  bool
-	asked   bool // for the restart
-	again   int  // how often it was asked for anew
+	boot    string // in which the script was started, as the host told before; "" when it cannot know
+	asked   bool   // for the restart
+	again   int    // how often it was asked for anew
 	result  *recovery.Result
 	lastEnd *end // why the last try to join failed
 }
@@ -117,6 +118,9 @@ func (a *attempt) ended(e *end) recovery.Result {
 	}
 	res := e.result()
 	res.Joined = a.joined
+	if a.sent {
+		res.Boot = a.boot
+	}
 	return res
 }
 
@@ -177,7 +181,12 @@ func (a *attempt) converse(ctx context.Context, l *link) error {
 		return noShell(t)
 	}
 	answer := "go"
-	path, fresh := strings.CutPrefix(rest, "fresh ")
+	state, rest, _ := strings.Cut(rest, " ")
+	boot, path, _ := strings.Cut(rest, " ")
+	fresh := state == "fresh"
+	if boot != "-" && !(fresh && a.sent) {
+		a.boot = oneLine(boot, 64)
+	}
 	if fresh && a.claimed {
 		return &end{recovery.Lost, "claim gone", "The host has forgotten that the script was started there, so its disk was lost, reset or not written before a crash; look at it before another attempt."}
 	}

@@ -167,7 +167,9 @@ func TestHostStoppedInMidRunIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, <-done, recovery.Lost, "stopped in mid-run")
-	want(t, r.Run(t.Context(), m.job(id(1)), script(claimOK)), recovery.Lost, "stopped in mid-run")
+	again := r.Run(t.Context(), m.job(id(1)), script(claimOK))
+	want(t, again, recovery.Lost, "stopped in mid-run")
+	inBoot(t, again)
 	if m.ran() != 1 {
 		t.Fatalf("ran %d times", m.ran())
 	}

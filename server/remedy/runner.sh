@@ -313,7 +313,13 @@ bs_main() {
     read -r bs_boot 2>/dev/null <"$bs_a/sys/kernel/random/boot_id" && break
   done
   bs_new=$bs_d/script.$$ bs_few= bs_keeps= bs_watching=
-  if [ -e "$bs_d/claim" ]; then bs_say hello claimed; else bs_say hello fresh "$bs_new"; fi
+  if [ -e "$bs_d/claim" ]; then
+    bs_c=
+    read -r bs_a bs_b bs_c 2>/dev/null <"$bs_d/claim"
+    bs_say hello claimed "${bs_c:--}"
+  else
+    bs_say hello fresh "$bs_boot" "$bs_new"
+  fi
   IFS= read -r bs_answer || exit 0
   case $bs_answer in go | 'go sftp') ;; *) exit 0 ;; esac
   if [ ! -e "$bs_d/claim" ] && bs_take "${bs_answer#go}" && bs_claim; then

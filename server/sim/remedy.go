@@ -16,7 +16,7 @@ type job struct {
 	began   time.Duration
 	over    bool
 	claimed bool // a script was started or joined
-	stuck   bool // a fault in the remedy: it tells its result long after its lease, and hears no cancelling
+	stuck   bool // a fault in the remedy: it tells its result long after its lease, or never, and hears no cancelling
 }
 
 // launch carries out the order to start a job. Its intent must be on disk.
@@ -63,7 +63,9 @@ func (j *job) end(r recovery.Result) {
 	}
 	j.over = true
 	if j.stuck {
-		j.h.w.after(3*j.Timeout+2*time.Hour, func() { j.told(r) })
+		if j.h.w.chance(500) {
+			j.h.w.after(3*j.Timeout+2*time.Hour, func() { j.told(r) })
+		}
 		return
 	}
 	j.told(r)
@@ -99,14 +101,23 @@ func (j *job) cancel() {
 	}
 	r := recovery.Result{Class: recovery.Cancelled, Signature: "cancelled"}
 	if j.claimed {
-		r = recovery.Result{Class: recovery.Lost, Signature: "cancelled in mid-run"}
+		r = j.lost("cancelled in mid-run")
 	}
 	j.end(r)
 }
 
+// lost is the end of a job whose script was started and whose outcome is not known; the runner has told in which boot it was.
+func (j *job) lost(signature string) recovery.Result {
+	r := recovery.Result{Class: recovery.Lost, Signature: signature}
+	if s := j.m.claims[j.ID]; s != nil && j.Rung.Environment == recovery.EnvLinux {
+		r.Boot = j.m.bootName(s.boot)
+	}
+	return r
+}
+
 func (j *job) outOfTime() recovery.Result {
 	if j.claimed {
-		return recovery.Result{Class: recovery.Lost, Signature: "connection lost"}
+		return j.lost("connection lost")
 	}
 	return recovery.Result{Class: recovery.TimedOut, Signature: "no end in time"}
 }
@@ -180,7 +191,7 @@ func (j *job) follow(s *script, in system) {
 	case s.ended:
 		j.collect(s)
 	case m.current != s: // a claim without an exit, and nothing runs: the machine went down in its middle
-		j.end(recovery.Result{Class: recovery.Lost, Signature: "no exit", Joined: true})
+		j.end(j.lost("no exit"))
 	default:
 		j.after(w.draw(time.Second, w.odds.notice), func() { j.follow(s, in) })
 	}
