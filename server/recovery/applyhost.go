@@ -154,7 +154,8 @@ func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
 	h.verifyBy = clock.Add(v.Until.Sub(at))
 	if v.Result.Class != NothingFound {
 		rescue := a.Rung >= 0 && a.Rung < len(h.Host.Ladder) && h.Host.Ladder[a.Rung].Environment != EnvLinux
-		h.alter(v.Result.Rebooted || rescue, h.bootAtStart, v.Result.Boot, v.BootSeen)
+		h.alter(v.Result.Rebooted || rescue, h.bootAtStart, v.Result.Boot)
+		h.changed.before(v.BootSeen) // a boot that proves nothing; but it may be older than the one in which the script ran
 	}
 }
 

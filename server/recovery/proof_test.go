@@ -217,6 +217,20 @@ func TestLateNewsOfABootCounts(t *testing.T) {
 	}
 }
 
+// A boot that was heard of by the end of a lost attempt does not stand for the one in which its script ran.
+func TestLostAndNothingKnownOfItsBoot(t *testing.T) {
+	x, h := one(t, nil)
+	h.bootAtStart = ""
+	x.see(well(h, "b2"))
+	x.result(h, Result{Class: Lost})
+	for _, boot := range []string{"b2", "b3"} {
+		x.see(answer(h, boot, "h000/1/verify/0"))
+		if !h.ProvenAt.IsZero() {
+			t.Fatalf("proven in %s: %s", boot, h.Reason)
+		}
+	}
+}
+
 // Where nobody knows in which boot a lost script ran, the last one that was heard of by then proves nothing either. (Found by the
 // simulator.)
 func TestLostInAnUnknownBoot(t *testing.T) {
