@@ -38,7 +38,7 @@ type Config struct {
 
 	Beat       time.Duration // between heartbeats, until the coordinator changes it; 0 means 10 s
 	MinBackoff time.Duration // upper end of the first wait before dialling again; 0 means 1 s
-	MaxBackoff time.Duration // upper end of any wait before dialling again; 0 means 30 s
+	MaxBackoff time.Duration // upper end of any wait before dialling again; 0 means 30 s, or up to 60 s when the coordinator asks for it
 
 	Dial func(ctx context.Context, addr string) (net.Conn, error) // nil means TCP
 	Log  hclog.Logger                                             // nil means silence
@@ -69,7 +69,7 @@ func Run(ctx context.Context, cfg Config) error {
 				continue // another address may answer now
 			}
 		}
-		wait(ctx, backoff(failed/len(a.cfg.Coordinators), a.cfg.MinBackoff, a.cfg.MaxBackoff))
+		wait(ctx, a.pause(failed/len(a.cfg.Coordinators), heard && gone(err)))
 	}
 	return nil
 }
@@ -81,6 +81,8 @@ type agent struct {
 	memory   memory
 	unsaved  bool // memory is newer than its file
 	beat     time.Duration
+	within   time.Duration // agents of this fleet spread their return over this time; 0: the coordinator has not said
+	longest  time.Duration // that within may be
 	lastWarn string
 
 	ctx     context.Context // ends when Run ends; gathering runs under it
@@ -127,6 +129,7 @@ func newAgent(cfg Config) (*agent, error) {
 		dialer := &net.Dialer{Timeout: connectLimit}
 		cfg.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", addr) }
 	}
+	longest := or(cfg.MaxBackoff, longestReturn)
 	cfg.Beat = or(cfg.Beat, 10*time.Second)
 	cfg.MinBackoff = or(cfg.MinBackoff, time.Second)
 	cfg.MaxBackoff = max(or(cfg.MaxBackoff, 30*time.Second), cfg.MinBackoff)
@@ -148,9 +151,10 @@ func newAgent(cfg Config) (*agent, error) {
 			AgentVersion: cfg.Version,
 			Instance:     rand.Text(),
 		},
-		memory: remembered,
-		beat:   cfg.Beat,
-		disk:   health.NewScanner(cfg.Root),
+		memory:  remembered,
+		beat:    cfg.Beat,
+		longest: longest,
+		disk:    health.NewScanner(cfg.Root),
 	}
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	return a, nil

@@ -208,6 +208,7 @@ func (s *session) obey(in *pb.Instruction) error {
 	switch what := in.GetWhat().(type) {
 	case *pb.Instruction_StandBy:
 		s.beat = newBeat(what.StandBy.GetBeat(), s.beat)
+		s.within = newReturn(what.StandBy.GetReturnWithin(), s.within, s.longest)
 		if s.unsaved && s.running == nil {
 			s.start(false) // keeps the epoch, off the stream's path
 		}

@@ -382,20 +382,28 @@ func (b *badAgent) gibberish() error {
 	return b.greet(once(noise))
 }
 
-func (b *badAgent) oversized() error { return b.greet(once(make([]byte, 2<<20))) }
+// The large messages are made once: it is the coordinator whose time is measured.
+var (
+	hugeMessage  = make([]byte, 2<<20)
+	largeMessage = sync.OnceValue(func() []byte {
+		return badBeat(&pb.Facts{Health: []*pb.HealthCheck{{Detail: strings.Repeat("x", 900<<10)}}})
+	})
+	// bloatedMessage is small on the wire and large in memory.
+	bloatedMessage = sync.OnceValue(func() []byte {
+		facts := &pb.Facts{Health: make([]*pb.HealthCheck, 60_000)}
+		for i := range facts.Health {
+			facts.Health[i] = &pb.HealthCheck{}
+		}
+		return badBeat(facts)
+	})
+)
 
-func (b *badAgent) large() error {
-	m := badBeat(&pb.Facts{Health: []*pb.HealthCheck{{Detail: strings.Repeat("x", 900<<10)}}})
-	return b.greet(once(m))
-}
+func (b *badAgent) oversized() error { return b.greet(once(hugeMessage)) }
 
-// bloated sends what is small on the wire and large in memory.
+func (b *badAgent) large() error { return b.greet(once(largeMessage())) }
+
 func (b *badAgent) bloated() error {
-	facts := &pb.Facts{Health: make([]*pb.HealthCheck, 60_000)}
-	for i := range facts.Health {
-		facts.Health[i] = &pb.HealthCheck{}
-	}
-	m := badBeat(facts)
+	m := bloatedMessage()
 	return b.greet(func(int) []byte { return m })
 }
 

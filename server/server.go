@@ -88,7 +88,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	edge := api.New(api.Config{Coordinator: c, Playbooks: cfg.Playbooks, TLS: cfg.TLS, Epoch: epoch, Beat: cfg.Beat, Log: cfg.Log.Named("api")})
+	edge := api.New(api.Config{Coordinator: c, Playbooks: cfg.Playbooks, TLS: cfg.TLS, Epoch: epoch, Beat: cfg.Beat, Hosts: len(cfg.Fleet.Hosts), Log: cfg.Log.Named("api")})
 	if cfg.Snapshot == "" {
 		return serve(ctx, cfg, c, edge, boot)
 	}

@@ -40,7 +40,8 @@ type link = *coordinator.Link
 // agents is AgentService.
 type agents struct {
 	pb.UnimplementedAgentServiceServer
-	cfg Config
+	cfg    Config
+	within time.Duration // agents spread their return over it
 
 	mu       sync.Mutex
 	sessions map[string]*session // by host
@@ -130,7 +131,7 @@ func (a *agents) refuse(ctx context.Context, host string, c codes.Code, reason s
 
 // introduce tells a new agent how often to report and which probes to run, unless its facts show that it knows them.
 func (a *agents) introduce(ctx context.Context, s *session, host *recovery.Host, hello *pb.Hello) error {
-	if err := s.standBy("", a.cfg.Beat); err != nil {
+	if err := a.standBy(s, ""); err != nil {
 		return err
 	}
 	inUse, err := a.cfg.Coordinator.InUse(ctx)

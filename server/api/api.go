@@ -33,6 +33,7 @@ type Config struct {
 	TLS         *tls.Config   // requires and verifies client certificates
 	Epoch       uint64        // of this start of the coordinator
 	Beat        time.Duration // how often agents report; 0 means 10 s
+	Hosts       int           // of the fleet: agents that lose the coordinator spread their return accordingly
 	Log         hclog.Logger
 }
 
@@ -74,7 +75,7 @@ func New(cfg Config) *grpc.Server {
 		grpc.ChainUnaryInterceptor(grpcrecovery.UnaryServerInterceptor(panics), door.unary),
 		grpc.ChainStreamInterceptor(grpcrecovery.StreamServerInterceptor(panics), door.stream),
 	)
-	pb.RegisterAgentServiceServer(s, &agents{cfg: cfg, sessions: map[string]*session{}})
+	pb.RegisterAgentServiceServer(s, &agents{cfg: cfg, within: returnWithin(cfg.Hosts), sessions: map[string]*session{}})
 	pb.RegisterOperatorServiceServer(s, &operators{cfg: cfg})
 	healthpb.RegisterHealthServer(s, health.NewServer())
 	return s

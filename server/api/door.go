@@ -28,6 +28,7 @@ import (
 type door struct {
 	coordinator *coordinator.Coordinator
 	log         hclog.Logger
+	stocks      stocks
 
 	mu     sync.Mutex
 	since  time.Time // when the present minute of noted began
@@ -117,12 +118,32 @@ func (d *door) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo
 	if err != nil {
 		return err
 	}
-	return code(next(srv, &authorizedStream{ss, ctx}))
+	in := &authorizedStream{ServerStream: ss, ctx: ctx}
+	if info.FullMethod != pb.AgentService_PhoneHome_FullMethodName {
+		return code(next(srv, in))
+	}
+	host := culprit(who(ctx))
+	if err := d.stocks.wait(ctx, host); err != nil {
+		return code(err)
+	}
+	in.blamed = sync.OnceFunc(func() { d.stocks.put(host) })
+	return in.judge(code(next(srv, in)))
 }
 
 type authorizedStream struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx    context.Context
+	blamed func() // once, when what the caller is or sends ends the stream; nil: of no interest
+}
+
+// RecvMsg sees what grpc itself ends a stream for: its handler may learn no more than that it is over.
+func (s *authorizedStream) RecvMsg(m any) error { return s.judge(s.ServerStream.RecvMsg(m)) }
+
+func (s *authorizedStream) judge(err error) error {
+	if s.blamed != nil && blames(err) {
+		s.blamed()
+	}
+	return err
 }
 
 func (s *authorizedStream) Context() context.Context { return s.ctx }

@@ -14,8 +14,20 @@ import (
 const (
 	handshakesAtOnce = 64
 	handshakeTurn    = 500 * time.Millisecond // a slower handshake goes on, but does not keep its place from others
-	gatePatience     = 3 * time.Second        // after which whoever waits is sent away, while there is time left for those who are let in
+	gatePatience     = 4 * time.Second        // after which whoever waits is sent away: an agent gives up after ten
 )
+
+// Before it comes to that, the agents are asked to spread their return.
+const (
+	returnsPerSecond = 250 // two processors can greet some more
+	leastReturn      = time.Second
+	mostReturn       = time.Minute
+)
+
+// returnWithin is the time over which the agents of so many hosts come back.
+func returnWithin(hosts int) time.Duration {
+	return min(max(time.Duration(hosts)*time.Second/returnsPerSecond, leastReturn), mostReturn)
+}
 
 var errCrowded = errors.New("too many others come at once")
 

@@ -154,8 +154,9 @@ func (s *session) send(id string, in *pb.Instruction) error {
 	return s.stream.Send(&pb.PhoneHomeResponse{Instruction: in})
 }
 
-func (s *session) standBy(id string, beat time.Duration) error {
-	return s.send(id, &pb.Instruction{What: &pb.Instruction_StandBy{StandBy: &pb.StandBy{Beat: durationpb.New(beat)}}})
+func (a *agents) standBy(s *session, id string) error {
+	word := &pb.StandBy{Beat: durationpb.New(a.cfg.Beat), ReturnWithin: durationpb.New(a.within)}
+	return s.send(id, &pb.Instruction{What: &pb.Instruction_StandBy{StandBy: word}})
 }
 
 // serve passes instructions out and facts in until the agent goes, falls silent or is replaced.
@@ -177,7 +178,7 @@ func (a *agents) serve(ctx context.Context, s *session, link link) error {
 		case i := <-link.Instructions():
 			err = a.instruct(ctx, s, i)
 		case <-s.challenges:
-			err = s.standBy(idAlive, a.cfg.Beat)
+			err = a.standBy(s, idAlive)
 		case <-s.evicted:
 			err = status.Error(codes.Aborted, "a newer connection of this host has taken over")
 		case <-silent.C:

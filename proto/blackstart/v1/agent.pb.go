@@ -700,8 +700,11 @@ func (*Instruction_Verify) isInstruction_What() {}
 
 // StandBy asks for nothing but heartbeats. An answer is sent at once when the instruction has an id.
 type StandBy struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Beat          *durationpb.Duration   `protobuf:"bytes,1,opt,name=beat,proto3" json:"beat,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Beat  *durationpb.Duration   `protobuf:"bytes,1,opt,name=beat,proto3" json:"beat,omitempty"`
+	// When the coordinator goes away, the agent dials again at a random moment within this time: all agents of a fleet do not
+	// come at once.
+	ReturnWithin  *durationpb.Duration `protobuf:"bytes,2,opt,name=return_within,json=returnWithin,proto3" json:"return_within,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -739,6 +742,13 @@ func (*StandBy) Descriptor() ([]byte, []int) {
 func (x *StandBy) GetBeat() *durationpb.Duration {
 	if x != nil {
 		return x.Beat
+	}
+	return nil
+}
+
+func (x *StandBy) GetReturnWithin() *durationpb.Duration {
+	if x != nil {
+		return x.ReturnWithin
 	}
 	return nil
 }
@@ -1038,9 +1048,10 @@ const file_blackstart_v1_agent_proto_rawDesc = "" +
 	"\bstand_by\x18\x04 \x01(\v2\x16.blackstart.v1.StandByH\x00R\astandBy\x12,\n" +
 	"\x05probe\x18\x05 \x01(\v2\x14.blackstart.v1.ProbeH\x00R\x05probe\x12/\n" +
 	"\x06verify\x18\x06 \x01(\v2\x15.blackstart.v1.VerifyH\x00R\x06verifyB\x06\n" +
-	"\x04what\"8\n" +
+	"\x04what\"x\n" +
 	"\aStandBy\x12-\n" +
-	"\x04beat\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04beat\"4\n" +
+	"\x04beat\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04beat\x12>\n" +
+	"\rreturn_within\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\freturnWithin\"4\n" +
 	"\x05Probe\x12+\n" +
 	"\x04sets\x18\x01 \x03(\v2\x17.blackstart.v1.ProbeSetR\x04sets\"\b\n" +
 	"\x06Verify\"\x93\x01\n" +
@@ -1113,18 +1124,19 @@ var file_blackstart_v1_agent_proto_depIdxs = []int32{
 	10, // 10: blackstart.v1.Instruction.probe:type_name -> blackstart.v1.Probe
 	11, // 11: blackstart.v1.Instruction.verify:type_name -> blackstart.v1.Verify
 	15, // 12: blackstart.v1.StandBy.beat:type_name -> google.protobuf.Duration
-	12, // 13: blackstart.v1.Probe.sets:type_name -> blackstart.v1.ProbeSet
-	13, // 14: blackstart.v1.ProbeSet.bad:type_name -> blackstart.v1.ContentProbe
-	13, // 15: blackstart.v1.ProbeSet.good:type_name -> blackstart.v1.ContentProbe
-	14, // 16: blackstart.v1.ContentProbe.modified_from:type_name -> google.protobuf.Timestamp
-	14, // 17: blackstart.v1.ContentProbe.modified_to:type_name -> google.protobuf.Timestamp
-	1,  // 18: blackstart.v1.AgentService.PhoneHome:input_type -> blackstart.v1.PhoneHomeRequest
-	2,  // 19: blackstart.v1.AgentService.PhoneHome:output_type -> blackstart.v1.PhoneHomeResponse
-	19, // [19:20] is the sub-list for method output_type
-	18, // [18:19] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	15, // 13: blackstart.v1.StandBy.return_within:type_name -> google.protobuf.Duration
+	12, // 14: blackstart.v1.Probe.sets:type_name -> blackstart.v1.ProbeSet
+	13, // 15: blackstart.v1.ProbeSet.bad:type_name -> blackstart.v1.ContentProbe
+	13, // 16: blackstart.v1.ProbeSet.good:type_name -> blackstart.v1.ContentProbe
+	14, // 17: blackstart.v1.ContentProbe.modified_from:type_name -> google.protobuf.Timestamp
+	14, // 18: blackstart.v1.ContentProbe.modified_to:type_name -> google.protobuf.Timestamp
+	1,  // 19: blackstart.v1.AgentService.PhoneHome:input_type -> blackstart.v1.PhoneHomeRequest
+	2,  // 20: blackstart.v1.AgentService.PhoneHome:output_type -> blackstart.v1.PhoneHomeResponse
+	20, // [20:21] is the sub-list for method output_type
+	19, // [19:20] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_blackstart_v1_agent_proto_init() }
