@@ -24,7 +24,6 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
-	"github.com/blackstart-recovery/blackstart/agent/lab"
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
 	"github.com/blackstart-recovery/blackstart/server"
 	"github.com/blackstart-recovery/blackstart/server/pki"
@@ -184,39 +183,6 @@ func TestASecondCoordinatorIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "another blackstart has") || time.Since(began) > 10*time.Second {
 		t.Errorf("a second coordinator on the same data: %v after %v\n%s", err, time.Since(began), out)
 	}
-}
-
-// await returns when what holds, looking at each change of a machine.
-func await(ctx context.Context, l *lab.Lab, holds func() bool) {
-	for {
-		changed := l.Changed()
-		if holds() {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// running counts the scripts that have been claimed and have not ended, by the folders on the machines' disks.
-func running(t *testing.T, l *lab.Lab) int {
-	t.Helper()
-	started, err := l.Executions()
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	for _, m := range l.Truth() {
-		for id := range started {
-			if strings.HasPrefix(id, m.Host+"/") && m.Bad > 0 {
-				n++
-			}
-		}
-	}
-	return n
 }
 
 // The disk fills up under a coordinator that is being used: it stops with a sentence, and nothing that it acknowledged is lost.
