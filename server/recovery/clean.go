@@ -25,7 +25,7 @@ func Clean(s string, limit int) string {
 			space = written > 0
 		case !unicode.IsGraphic(r):
 		default:
-			if written >= limit {
+			if written >= limit || space && written+1 >= limit {
 				out.WriteString("…")
 				return out.String()
 			}

@@ -36,6 +36,7 @@ func TestClean(t *testing.T) {
 
 func FuzzClean(f *testing.F) {
 	f.Add("a\x1b[31mb\x1b]0;x\a")
+	f.Add(strings.Repeat("x", 39) + " yz")
 	f.Add("\u009d\x1b\x1b[\x1bP")
 	f.Fuzz(func(t *testing.T, s string) {
 		got := Clean(s, 40)
@@ -44,8 +45,11 @@ func FuzzClean(f *testing.F) {
 				t.Fatalf("Clean(%q) = %q holds %U", s, got, r)
 			}
 		}
-		if n := len([]rune(got)); n > 42 {
+		if n := len([]rune(got)); n > 41 {
 			t.Fatalf("Clean(%q) has %d characters", s, n)
+		}
+		if again := Clean(got, 41); again != got {
+			t.Fatalf("Clean(%q) = %q is not clean: %q", s, got, again)
 		}
 	})
 }
