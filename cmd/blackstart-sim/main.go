@@ -33,7 +33,7 @@ Examples:
 Flags:
 `
 
-// Exit codes: every promise was kept, one was broken, wrong use.
+// Exit codes: every promise was kept; one was broken, or nothing was shown; wrong use.
 const (
 	exitKept   = 0
 	exitBroken = 1
@@ -67,6 +67,8 @@ func run(args []string, out, errs io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	interrupted := ctx
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
 	if s.lasting > 0 {
 		var cancel func()
 		ctx, cancel = context.WithTimeout(ctx, s.lasting)
@@ -87,7 +89,14 @@ func run(args []string, out, errs io.Writer) int {
 		fmt.Fprintf(errs, "blackstart-sim: %v\n", err)
 		return exitUsage
 	}
-	if len(found) > 0 {
+	switch {
+	case len(found) > 0:
+		return exitBroken
+	case interrupted.Err() != nil:
+		fmt.Fprintf(errs, "blackstart-sim: interrupted after %d incidents\n", sum.Incidents)
+		return exitBroken
+	case sum.Incidents == 0:
+		fmt.Fprintln(errs, "blackstart-sim: no incident was played, so nothing was shown: give it more time with --for")
 		return exitBroken
 	}
 	return exitKept
@@ -117,6 +126,8 @@ func parse(args []string, errs io.Writer) (settings, error) {
 		return s, fmt.Errorf("%q is no flag: blackstart-sim takes flags only (blackstart-sim --help)", f.Arg(0))
 	case s.output != "text" && s.output != "json":
 		return s, fmt.Errorf("-o %s: use text or json", s.output)
+	case s.output == "json" && (s.verbose || s.promises):
+		return s, errors.New("-o json goes with neither -v nor --promises: they tell text")
 	case s.hosts < 0 || s.hosts > 0 && s.hosts < 100 || s.hosts > 10_000:
 		return s, fmt.Errorf("--hosts %d: use 0 for small estates, or 100 to 10000", s.hosts)
 	case s.count < 0 || s.breaches < 1 || s.lasting < 0:
@@ -151,7 +162,6 @@ func days(d time.Duration) string { return fmt.Sprintf("%.1f days", d.Hours()/24
 
 func asText(out io.Writer, s settings, t sim.Tally, found []*sim.Breach, took time.Duration) {
 	if t.Incidents == 0 {
-		fmt.Fprintln(out, "no incident was played")
 		return
 	}
 	fmt.Fprintf(out, "seeds %d to %d: %d incidents with %d hosts in %s, %.0f a minute; %s of simulated time\n",

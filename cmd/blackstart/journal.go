@@ -180,7 +180,7 @@ func tellAudit(c *cobra.Command, list []auditedIncident) {
 		}
 		say(c, "BROKEN  %s  entry %d of %d%s breaks %s: %s", a.Incident, a.Entry, a.Entries, where, a.Promise, a.Detail)
 	}
-	say(c, "%d held against each of %d promises", len(list), len(audit.Invariants()))
+	say(c, "incidents: %d, each held against %d promises that a journal can show", len(list), len(audit.Invariants()))
 }
 
 // lastLine keeps the last line that is written to it.

@@ -1,6 +1,6 @@
 // Package engine is the coordinator's loop without its goroutines, its clock and its disk: an input comes in, the core decides,
 // the journal appends, the state applies, and what ought to run is named. The coordinator drives it for real, the simulator
-// (server/recovery/sim) in virtual time; so what the simulator proves is what runs.
+// (server/sim) in virtual time; so what the simulator proves is what runs.
 package engine
 
 import (

@@ -55,7 +55,7 @@ func (a *ascent) record(step recovery.Step) bool {
 	case err != nil:
 		a.end(recovery.Result{Class: recovery.Lost, Signature: "cancelled in mid-run"})
 		return false
-	case !h.disk.intents[a.ID+" "+string(step)]:
+	case !h.disk.steps[a.ID+" "+string(step)]:
 		w.breach("intent-before-act", a.m.name(), "step %s of %s is taken and is not on disk", step, a.ID)
 	}
 	a.taken = step

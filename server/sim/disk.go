@@ -18,12 +18,13 @@ type disk struct {
 	synced    int      // of them
 	chain     journal.Chain
 	sightings map[string]recovery.Sighting
-	intents   map[string]bool // attempts, and steps of attempts, that are on disk for good
+	started   map[string]*recovery.AttemptStarted // attempts that are on disk for good
+	steps     map[string]bool                     // and their steps
 	bytes     int
 }
 
 func newDisk(incident string) *disk {
-	return &disk{incident: incident, chain: journal.NewChain(incident), sightings: map[string]recovery.Sighting{}, intents: map[string]bool{}}
+	return &disk{incident: incident, chain: journal.NewChain(incident), sightings: map[string]recovery.Sighting{}, started: map[string]*recovery.AttemptStarted{}, steps: map[string]bool{}}
 }
 
 // append writes entries and syncs them.
@@ -53,9 +54,9 @@ func (d *disk) record(entries []recovery.Entry) {
 		}
 		switch v := e.Event.(type) {
 		case *recovery.AttemptStarted:
-			d.intents[v.Attempt.ID] = true
+			d.started[v.Attempt.ID] = v
 		case *recovery.AttemptProgressed:
-			d.intents[v.Attempt+" "+string(v.Step)] = true
+			d.steps[v.Attempt+" "+string(v.Step)] = true
 		}
 	}
 }
@@ -93,7 +94,8 @@ func (d *disk) copy() copied { return copied{d.synced, maps.Clone(d.sightings)} 
 func (d *disk) restore(c copied) {
 	d.cut(min(c.entries, len(d.values)))
 	d.sightings = maps.Clone(c.sightings)
-	d.intents = map[string]bool{}
+	clear(d.started)
+	clear(d.steps)
 }
 
 func (d *disk) saveSightings(batch []recovery.Sighting) error {

@@ -23,7 +23,7 @@ const coarse = 20 * time.Second
 type odds struct {
 	latency, answer, dial, notice, returns, flush time.Duration
 	doubled, heals, lies, halves, nothing         int
-	fails, hangs, strange, limps, stuck           int
+	fails, hangs, strange, limps, stuck, safe     int
 	trouble                                       time.Duration // until when things go wrong
 	pace                                          time.Duration // between two troubles
 	people                                        time.Duration // between two acts of people who do not know what they do; 0: none
@@ -73,6 +73,7 @@ func (w *World) drawOdds(hosts int) odds {
 	}
 	o.limps = pick(w, 0, 300, 900)
 	o.stuck = pick(w, 0, 0, 20)
+	o.safe = pick(w, 0, 0, 100)
 	if w.chance(500) {
 		o.people = w.draw(time.Minute, time.Hour)
 	}

@@ -273,6 +273,7 @@ func (h *house) settle() {
 			j.cancel()
 		}
 	}
+	h.allWanted()
 	for _, m := range h.w.machines {
 		if h.links[m.name()] != nil {
 			h.instruct(m)

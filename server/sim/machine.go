@@ -36,6 +36,7 @@ type machine struct {
 	parks   int  // crashes until it parks; 0: it loops for ever
 	crashes int  // in a row
 	limps   bool // bad content does not crash it
+	safe    bool // this boot of its own system is in safe mode, where nothing crashes it
 	loops   time.Duration
 	door    recovery.Class // how SSH ends here before anything starts: "" for well
 	reached bool           // a rescue system at another address always answers
@@ -46,6 +47,7 @@ type machine struct {
 	never   bool // it never boots the rescue system
 	changed int  // boot in which a script last changed its running system; -1: never
 
+	unboots int                // jobs that were to clear its boot target
 	claims  map[string]*script // attempt folders on its disk
 	current *script            // the one that runs
 	cycles  map[string]int     // attempts that switched it on for the rescue system
@@ -85,8 +87,8 @@ func (m *machine) found(digest string) int {
 
 // truth judges the machine by what it is, not by what anybody says.
 func (m *machine) truth() truth {
-	t := truth{what: fmt.Sprintf("system %d, boot %d, changed in %d, bad %d+%d, good %d, sick %v, boot target %v", m.runs, m.boot, m.changed, m.bad, m.left, m.good, m.sick, m.target)}
-	t.well = m.runs == own && m.found(m.w.playbook().Digest) == 0 && m.good > 0 && !m.sick && !m.target && (m.changed != m.boot || m.w.playbook().Reboot != recovery.RebootRequired)
+	t := truth{what: fmt.Sprintf("system %d, boot %d, changed in %d, bad %d+%d, good %d, sick %v, boot target %v, safe mode %v", m.runs, m.boot, m.changed, m.bad, m.left, m.good, m.sick, m.target, m.safe)}
+	t.well = m.runs == own && !m.safe && m.found(m.w.playbook().Digest) == 0 && m.good > 0 && !m.sick && !m.target && (m.changed != m.boot || m.w.playbook().Reboot != recovery.RebootRequired)
 	return t
 }
 
@@ -130,8 +132,8 @@ func (m *machine) start() {
 			return
 		}
 	}
-	m.runs = own
-	if m.bad == 0 || m.limps {
+	m.runs, m.safe = own, m.w.chance(m.w.odds.safe)
+	if m.bad == 0 || m.limps || m.safe {
 		m.crashes = 0
 		m.connect(m.w.draw(time.Second, time.Minute))
 		return
@@ -144,7 +146,7 @@ func (m *machine) start() {
 func (m *machine) dies() {
 	boot := m.boot
 	m.w.after(m.loops, func() {
-		if m.boot == boot && m.runs == own && m.bad > 0 {
+		if m.boot == boot && m.runs == own && m.bad > 0 && !m.safe {
 			m.crash()
 		}
 	})
@@ -177,6 +179,9 @@ func (m *machine) facts() recovery.Sighting {
 	m.looks = append(m.looks, m.truth())
 	v := recovery.Sighting{Host: m.name(), Connected: true, Source: "agent", BootID: m.bootID(), BootMode: recovery.BootNormal,
 		Content: []recovery.Content{m.probe(m.w.books[0])}, Health: []recovery.Check{{Name: "disk", OK: !m.sick}}}
+	if m.safe {
+		v.BootMode = recovery.BootSafe
+	}
 	if m.w.probed {
 		v.Content = append(v.Content, m.probe(m.w.books[1]))
 	}

@@ -26,6 +26,7 @@ const (
 	inTick     = "server/recovery/tick.go"
 	inUsage    = "server/recovery/usage.go"
 	inWhy      = "server/recovery/why.go"
+	inJobs     = "server/recovery/work.go"
 	inWork     = "server/engine/work.go"
 )
 
@@ -75,5 +76,11 @@ var mutants = []mutant{
 	{"exceptions-are-hidden", inDecide, "an incident with skips and overrides is plainly closed", "	if len(exceptions) > 0 {", "	if false {", []string{"honest-outcome"}},
 	{"forgets-what-it-resumed", inWork, "an attempt of an earlier life that is not reached was never started", "Start{job, e.resumed[key]})", "Start{job, false})", []string{"one-script-at-a-time", "recovered-is-well", "proof-after-restart"}},
 	{"starts-jobs-twice", inWork, "a job that runs is started again", "		if e.jobs[key] == nil {", "		if true {", []string{"intent-before-act"}},
+	{"attempts-change-their-version", inJobs, "an attempt that is taken up again runs the version that is in force now", "book := s.book(a.Playbook)", "book := s.Playbook", []string{"sent-as-recorded", "no-forbidden-reboot", "reboot-forbidden"}},
+	{"jobs-outlive-their-lease", inJobs, "a job has twenty times the time that was recorded", "h.Host.Ladder[a.Rung], a.Timeout, a.Step", "h.Host.Ladder[a.Rung], 20 * a.Timeout, a.Step", []string{"sent-as-recorded"}},
+	{"safe-mode-proves", inProof, "facts out of safe mode prove", "	if v.BootMode != \"\" && v.BootMode != BootNormal {", "	if false {", []string{"proof-complete", "recovered-is-well"}},
+	{"cancels-nothing", inWork, "nobody is told to stop", "			o.Cancel = append(o.Cancel, key)", "			_ = key", []string{"told-to-stop"}},
+	{"aborts-over-boot-targets", inTick, "an aborted incident closes before boot targets are cleared", "		if h.unboot != nil && h.unboot.tries < triesAtAbort {", "		if false {", []string{"rescue-is-a-debt"}},
+	{"proofs-boast", inProof, "the reason of a proof calls every boot new", "	boot := \"boot id \" + v.BootID", "	boot := \"new boot id \" + v.BootID", []string{"proof-tells-what-it-saw"}},
 	{"loses-hosts", inScope, "a host that was never heard of is taken for one that was never hit", "	if !seen {\n		return HostScope{Class: Unknown, Planned: true,", "	if !seen {\n		return HostScope{Class: Unknown,", []string{"accounted", "declares", "scope-evidence"}},
 }

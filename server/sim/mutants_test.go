@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// How long a mutant may live, and the promises that hold only as long as nobody has broken another one first.
+// How long a mutant may live.
 const lifespan = 2 * time.Minute
 
 // TestMutants builds the simulator with one fault at a time and plays until a promise breaks. A mutant that lives is a promise that is
@@ -33,12 +33,14 @@ func TestMutants(t *testing.T) {
 	if len(sound.Broken) > 0 {
 		t.Fatalf("without any fault seed %d breaks %s: %s", sound.Broken[0].Seed, sound.Broken[0].Promise, sound.Broken[0].Detail)
 	}
-	row := func(args ...any) { t.Logf("%-34s %-30s %-10s %s", args...) }
-	row("MUTANT", "KILLED BY", "INCIDENTS", "FAULT")
+	tried := 0
+	row := func(args ...any) { t.Logf("%-34s %-30s %-10s %-7s %s", args...) }
+	row("MUTANT", "KILLED BY", "INCIDENTS", "SEED", "FAULT")
 	for _, m := range mutants {
 		if !only.MatchString(m.name) {
 			continue
 		}
+		tried++
 		binary, err := build(t, root, &m)
 		if err != nil {
 			t.Errorf("%s: %v", m.name, err)
@@ -46,15 +48,18 @@ func TestMutants(t *testing.T) {
 		}
 		a := runBinary(t, binary, "--for", lifespan.String())
 		if len(a.Broken) == 0 {
-			row(m.name, "nobody", fmt.Sprint(a.Tally.Incidents), m.fault)
+			row(m.name, "nobody", fmt.Sprint(a.Tally.Incidents), "-", m.fault)
 			t.Errorf("%s lives", m.name)
 			continue
 		}
 		b := a.Broken[0]
-		row(m.name, b.Promise, fmt.Sprint(a.Tally.Incidents), m.fault)
+		row(m.name, b.Promise, fmt.Sprint(a.Tally.Incidents), fmt.Sprint(b.Seed), m.fault)
 		if !slices.Contains(m.killers, b.Promise) {
 			t.Errorf("%s was killed by %s (seed %d: %s), and not by one of %s", m.name, b.Promise, b.Seed, b.Detail, strings.Join(m.killers, ", "))
 		}
+	}
+	if tried == 0 {
+		t.Errorf("no mutant's name matches %q", only)
 	}
 }
 

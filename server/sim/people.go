@@ -118,6 +118,7 @@ func (w *World) muddle() {
 // becomeCalm ends the trouble: machines, networks and people do their best from now on, and the incident must come to its end.
 func (w *World) becomeCalm() {
 	w.calm = true
+	w.odds.safe = 0
 	for i := range w.sites {
 		w.sites[i].cut = false
 	}
@@ -174,6 +175,8 @@ func (w *World) work() {
 		case why[m.name()].Code == recovery.WaitDependency && w.someSkipped():
 			_ = w.act(recovery.Override{Target: "host:" + m.name(), Reason: "what it needs was skipped"})
 		case h.Phase == recovery.Skipped && m.bad > 0 || h.Phase == recovery.Attempting:
+		case m.safe && m.runs == own:
+			m.restart() // somebody finds it in safe mode
 		case m.bad == 0 && (m.runs == parked || m.runs == off && h.OpenDebts() == 0):
 			m.restart() // somebody finds it off and switches it on
 		}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,9 @@ import (
 func Promises() []audit.Invariant {
 	return append([]audit.Invariant{
 		{Name: "intent-before-act", Promise: "Nothing is sent, and no step taken, before its intent is on disk.", Source: "rule: decide, append, apply, act"},
+		{Name: "sent-as-recorded", Promise: "What is sent is what was recorded: the version of the playbook, the rung, the time it has, and a restart only where that version wants it.", Source: "field truth 11; rule: decide, append, apply, act"},
+		{Name: "told-to-stop", Promise: "What ought not to run any more is told to stop.", Source: "design 3.1, Work"},
+		{Name: "proof-tells-what-it-saw", Promise: "The reason of a proof names the boot and the counts that its facts have, and calls no boot new that was there before.", Source: "field truth 12: a decision returns its reason"},
 		{Name: "executes-at-most-once", Promise: "A script is started at most once for an attempt id, whatever crashes.", Source: "rule: exactly one attempt at a time, once"},
 		{Name: "one-script-at-a-time", Promise: "No script starts on a host while another one runs there.", Source: "rule: exactly one attempt at a time, once"},
 		{Name: "one-power-cycle", Promise: "A host is switched on for the rescue system at most once for an attempt id.", Source: "rule: exactly one attempt at a time, once"},
@@ -47,6 +51,8 @@ func (h *house) judge(e recovery.Entry) {
 		h.w.revised, h.w.probed = v.Playbook.Digest == h.w.books[1].Digest, true
 		h.w.revisedAt = e.At
 		h.w.tally.Revisions++
+	case *recovery.HostProven:
+		h.tellsWhatItSaw(v)
 	case *recovery.HostRecovered:
 		h.isWell(v)
 	case *recovery.HostRelapsed:
@@ -92,6 +98,73 @@ func (h *house) isWell(v *recovery.HostRecovered) {
 	case !t.well:
 		h.w.breach("recovered-is-well", v.Host, "it is recovered on the answer %q; in truth: %s", seen.Answers, t.what)
 	}
+}
+
+// isRecorded holds a job against its intent on disk.
+func (h *house) isRecorded(j recovery.Job) {
+	e := h.disk.started[j.ID]
+	if e == nil {
+		h.w.breach("intent-before-act", j.Host.Name, "%s is sent and is not on disk", j.ID)
+		return
+	}
+	book := h.w.books[0]
+	if h.w.revisedBy(e.Attempt.Playbook) {
+		book = h.w.books[1]
+	}
+	restart := book.Reboot == recovery.RebootRequired || j.Rung.Restarts() && book.Reboot != recovery.RebootForbidden
+	if a := e.Attempt; j.Playbook != a.Playbook || j.Rung.Name != a.RungName || j.Timeout != a.Timeout || j.Reboot != restart {
+		h.w.breach("sent-as-recorded", j.Host.Name, "%s is sent with %s on %s for %s, restart %v; recorded was %s on %s for %s", j.ID,
+			j.Playbook, j.Rung.Name, j.Timeout, j.Reboot, a.Playbook, a.RungName, a.Timeout)
+	}
+}
+
+// allWanted holds the jobs that run against those that ought to.
+func (h *house) allWanted() {
+	if !h.up || h.w.grain > 0 {
+		return
+	}
+	wanted := map[string]bool{}
+	for _, j := range h.engine.State().Work(h.moment) {
+		wanted[j.ID] = true
+	}
+	for _, m := range h.w.machines {
+		for id := range m.claims {
+			if j := h.jobs[id]; j != nil && !wanted[id] && !j.dropped {
+				h.w.breach("told-to-stop", m.name(), "%s ought not to run any more, and nobody has told it", id)
+			}
+		}
+	}
+}
+
+// tellsWhatItSaw holds the reason of a proof against its facts.
+func (h *house) tellsWhatItSaw(v *recovery.HostProven) {
+	seen, m := v.Sighting, h.w.byName[v.Host]
+	good := 0
+	for _, c := range seen.Content {
+		if c.Playbook == h.w.playbook().Digest {
+			good = c.Good
+		}
+	}
+	before := h.bootBefore(h.engine.State().Host(v.Host))
+	switch {
+	case !strings.Contains(v.Reason, "boot id "+seen.BootID), !strings.Contains(v.Reason, fmt.Sprintf("%d file", good)), !strings.Contains(v.Reason, fmt.Sprintf("%d health check", len(seen.Health))):
+		h.w.breach("proof-tells-what-it-saw", m.name(), "%q, and the facts are of boot %s with %d good and %d checks", v.Reason, seen.BootID, good, len(seen.Health))
+	case strings.Contains(v.Reason, "new boot id") && before == seen.BootID:
+		h.w.breach("proof-tells-what-it-saw", m.name(), "%q, and that was its boot before the attempt", v.Reason)
+	}
+}
+
+// bootBefore is the boot that was known before the last attempt that may have changed a host.
+func (h *house) bootBefore(x *recovery.HostState) string {
+	for _, a := range slices.Backward(x.Attempts) {
+		if a.Rung < 0 {
+			return "" // a person's work
+		}
+		if e := h.disk.started[a.ID]; e != nil && (a.Result.Class == recovery.Succeeded || a.Result.Class == recovery.Lost) {
+			return e.BootBefore
+		}
+	}
+	return ""
 }
 
 // isNoMass holds a relapse by silence against how many others are silent.
@@ -194,6 +267,11 @@ func (w *World) conclude() {
 	}
 	if b := w.house.audit.End(); b != nil {
 		w.breach(b.Invariant, b.Host, "%s", b.Detail)
+	}
+	for _, m := range w.machines {
+		if s.Aborted && m.target && !m.deaf && w.powered(m) && m.unboots == 0 {
+			w.breach("rescue-is-a-debt", m.name(), "the incident was aborted, it would start into the rescue system, and nobody has tried to clear that")
+		}
 	}
 	for _, m := range w.hit {
 		h := s.Host(m.name())

@@ -16,6 +16,7 @@ type job struct {
 	began   time.Duration
 	over    bool
 	claimed bool // a script was started or joined
+	dropped bool // it was told to stop
 	stuck   bool // a fault in the remedy: it tells its result long after its lease, or never, and hears no cancelling
 }
 
@@ -23,8 +24,11 @@ type job struct {
 func (h *house) launch(start engine.Start) {
 	w := h.w
 	j := &job{Start: start, h: h, m: w.byName[start.Host.Name], life: h.life, began: w.now}
-	if start.Kind == recovery.JobRepair && !h.disk.intents[start.ID] {
-		w.breach("intent-before-act", start.Host.Name, "%s is sent and is not on disk", start.ID)
+	if start.Kind == recovery.JobRepair {
+		h.isRecorded(start.Job)
+	}
+	if start.Kind == recovery.JobUnboot {
+		j.m.unboots++
 	}
 	if h.jobs[start.ID] != nil {
 		w.breach("intent-before-act", start.Host.Name, "%s is sent twice in one life", start.ID)
@@ -96,6 +100,7 @@ func (j *job) told(r recovery.Result) {
 
 // cancel is the engine's word that the job ought not to run any more.
 func (j *job) cancel() {
+	j.dropped = true
 	if j.over || j.stuck {
 		return
 	}
