@@ -80,7 +80,7 @@ var mutants = []mutant{
 	{"jobs-outlive-their-lease", inJobs, "a job has twenty times the time that was recorded", "h.Host.Ladder[a.Rung], a.Timeout, a.Step", "h.Host.Ladder[a.Rung], 20 * a.Timeout, a.Step", []string{"sent-as-recorded"}},
 	{"safe-mode-proves", inProof, "facts out of safe mode prove", "	if v.BootMode != \"\" && v.BootMode != BootNormal {", "	if false {", []string{"proof-complete", "recovered-is-well"}},
 	{"cancels-nothing", inWork, "nobody is told to stop", "			o.Cancel = append(o.Cancel, key)", "			_ = key", []string{"told-to-stop"}},
-	{"aborts-over-boot-targets", inTick, "an aborted incident closes before boot targets are cleared", "		if h.unboot != nil && h.unboot.tries < triesAtAbort {", "		if false {", []string{"rescue-is-a-debt"}},
+	{"aborts-over-boot-targets", inTick, "an aborted incident closes before boot targets are cleared", "		if h.unboot != nil && h.unboot.tries < triesAtAbort {", "		if false && h.unboot != nil {", []string{"rescue-is-a-debt", "boot-target"}},
 	{"proofs-boast", inProof, "the reason of a proof calls every boot new", "	boot := \"boot id \" + v.BootID", "	boot := \"new boot id \" + v.BootID", []string{"proof-tells-what-it-saw"}},
 	{"loses-hosts", inScope, "a host that was never heard of is taken for one that was never hit", "	if !seen {\n		return HostScope{Class: Unknown, Planned: true,", "	if !seen {\n		return HostScope{Class: Unknown,", []string{"accounted", "declares", "scope-evidence"}},
 }
