@@ -171,6 +171,9 @@ func asText(out io.Writer, s settings, t sim.Tally, found []*sim.Breach, took ti
 	fmt.Fprintf(out, "  networks:    %d partitions\n", t.Partitions)
 	fmt.Fprintf(out, "  people:      %d acts, of which %d were refused; %d playbook revisions\n", t.Acts, t.Refusals, t.Revisions)
 	fmt.Fprintf(out, "  outcomes:    %s\n", outcomes(t.Outcomes))
+	if t.Unplaced > 0 {
+		fmt.Fprintf(out, "  known hole:  %d hosts were proven in a boot in which a lost script of ours had run, and of which nobody had heard (docs/architecture.md, known limits)\n", t.Unplaced)
+	}
 	if len(found) == 0 {
 		fmt.Fprintf(out, "every one of %d promises was kept at every step\n", len(sim.Promises()))
 		return

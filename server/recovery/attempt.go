@@ -88,7 +88,7 @@ func (s *State) finished(in Finished, now time.Time) ([]Event, error) {
 				Reason: "a late result: the attempt was over already; recorded, changes nothing"}}, nil
 		}
 	}
-	if h.unboot != nil && in.Job == h.unboot.job() {
+	if h.unboot != nil && h.Phase != Attempting && in.Job == h.unboot.job() {
 		return s.unbootEnded(h, in, now), nil
 	}
 	if h.Phase == Verifying && !h.Host.Agent && in.Job == h.askAt(s.soakOver(h, now)) {

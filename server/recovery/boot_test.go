@@ -185,6 +185,19 @@ func TestOnlyTheBootTargetIsMissing(t *testing.T) {
 	}
 }
 
+// While an attempt works on the host, no job that clears its boot target is under way, so none can have cleared it. (Found by the
+// simulator.)
+func TestALateUnbootSaysNothingDuringAnAttempt(t *testing.T) {
+	x, h, o := outsideSim(t, nil)
+	x.run("the target is set", func() bool { return o.rescue && h.Attempts[0].Step == StepBootTarget })
+	if got := x.must(Finished{Job: "h000/1/unboot/1", Host: "h000", Result: Result{Class: Succeeded, BootTarget: BootTargetDisk}}); len(got) != 0 {
+		t.Errorf("it is taken for news: %+v", got[0])
+	}
+	if h.unboot == nil || !h.hasDebt(DebtBootTarget) {
+		t.Errorf("%+v, debts %+v", h.unboot, h.Debts)
+	}
+}
+
 func TestAnAbortDoesNotLeaveABootTargetWithoutATry(t *testing.T) {
 	x, h, o := outsideSim(t, nil)
 	o.forgets = true

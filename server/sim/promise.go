@@ -95,9 +95,23 @@ func (h *house) isWell(v *recovery.HostRecovered) {
 	switch {
 	case !looked:
 		h.w.breach("recovered-is-well", v.Host, "it is recovered on the answer %q, which it never gave", seen.Answers)
+	case !t.well && h.unplaced(m):
+		h.w.tally.Unplaced++
 	case !t.well:
 		h.w.breach("recovered-is-well", v.Host, "it is recovered on the answer %q; in truth: %s", seen.Answers, t.what)
 	}
+}
+
+// unplaced reports the one known way in which a host is proven in the boot in which our script ran: the coordinator was killed in mid-attempt, found the
+// host unreachable when it was back, and nobody had ever heard of that boot. It is told in docs/architecture.md, and counted.
+func (h *house) unplaced(m *machine) bool {
+	x := h.engine.State().Host(m.name())
+	for _, a := range slices.Backward(x.Attempts) {
+		if a.Result.Class == recovery.Succeeded || a.Result.Class == recovery.Lost {
+			return a.Result.Class == recovery.Lost && a.Result.Boot == "" && a.Rung >= 0 && x.Host.Ladder[a.Rung].Environment == recovery.EnvLinux && m.changed == m.boot
+		}
+	}
+	return false
 }
 
 // isRecorded holds a job against its intent on disk.

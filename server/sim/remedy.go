@@ -35,7 +35,7 @@ func (h *house) launch(start engine.Start) {
 	}
 	h.jobs[start.ID] = j
 	w.tally.Jobs++
-	j.stuck = w.chance(w.odds.stuck)
+	j.stuck = start.Kind != recovery.JobUnboot && w.chance(w.odds.stuck) // see the known limits in docs/architecture.md
 	if start.Kind == recovery.JobRepair {
 		j.after(start.Timeout+w.draw(0, time.Second), func() { j.end(j.outOfTime()) })
 	}

@@ -25,6 +25,7 @@ func (t *Tally) add(o Tally) {
 	t.Acts += o.Acts
 	t.Refusals += o.Refusals
 	t.Revisions += o.Revisions
+	t.Unplaced += o.Unplaced
 	t.Passed += o.Passed
 	if t.Outcomes == nil {
 		t.Outcomes = map[string]int{}

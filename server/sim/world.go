@@ -70,6 +70,7 @@ type Tally struct {
 	Acts       int            `json:"acts"`   // of people
 	Refusals   int            `json:"refusals"`
 	Revisions  int            `json:"revisions"`
+	Unplaced   int            `json:"unplaced"` // hosts that were recovered by the one known hole
 }
 
 // Breach is a broken promise, and how to see it again.
