@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -141,11 +142,9 @@ func (h *house) allWanted() {
 	for _, j := range h.engine.State().Work(h.moment) {
 		wanted[j.ID] = true
 	}
-	for _, m := range h.w.machines {
-		for id := range m.claims {
-			if j := h.jobs[id]; j != nil && !wanted[id] && !j.dropped {
-				h.w.breach("told-to-stop", m.name(), "%s ought not to run any more, and nobody has told it", id)
-			}
+	for _, id := range slices.Sorted(maps.Keys(h.jobs)) {
+		if j := h.jobs[id]; !wanted[id] && !j.dropped {
+			h.w.breach("told-to-stop", j.m.name(), "%s ought not to run any more, and nobody has told it", id)
 		}
 	}
 }

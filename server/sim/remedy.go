@@ -85,7 +85,7 @@ func (j *job) told(r recovery.Result) {
 	if !h.up {
 		return
 	}
-	if r.Sighting != nil {
+	if r.Sighting != nil && !j.dropped {
 		h.audit.Hear(j.m.name(), r.Sighting.Connected)
 	}
 	h.must(h.engine.Finished(j.Start, r, h.moment))
