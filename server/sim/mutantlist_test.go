@@ -41,7 +41,7 @@ var mutants = []mutant{
 	{"unreachable-is-success", inAttempt, "a host that was not reached counts as repaired", "	switch r.Class {\n	case Succeeded:", "	if r.Class == Unreachable {\n		verify(\"counts as done\")\n		return e\n	}\n	switch r.Class {\n	case Succeeded:", []string{"class-decides"}},
 	{"exit-0-is-proof", inProof, "the answer to the request proves, whatever it says", "	if v.BootMode != \"\" && v.BootMode != BootNormal {", "	if true {\n		return \"\"\n	}\n	if v.BootMode != \"\" && v.BootMode != BootNormal {", []string{"recovered-is-well", "proof-complete"}},
 	{"any-boot-proves", inProof, "no other boot id is asked for", "	case slices.Contains(h.changed.boots, v.BootID):\n		return \"it has not", "	case false:\n		return \"it has not", []string{"proof-after-restart", "recovered-is-well"}},
-	{"a-failed-script-leaves-no-trace", inApply, "no restart is asked for after a script that was stopped in mid-run", "		case ran(v.Result):", "		case false:", []string{"proof-after-restart"}},
+	{"a-failed-script-leaves-no-trace", inApply, "no restart is asked for after a script that was stopped in mid-run", "		case ran(v.Result):", "		case false:", []string{"proof-after-restart", "stale-changes-nothing"}},
 	{"old-answers-prove", inProof, "facts that were asked for earlier prove too", "	if h.askAt(s.soakOver(h, now)) != v.Answers {", "	if false {", []string{"proof-answers", "recovered-is-well"}},
 	{"sick-hosts-are-well", inProof, "health checks do not count", "	if ok, check := v.healthy(); !ok {", "	if ok, check := v.healthy(); !ok && false {", []string{"recovered-is-well", "proof-complete"}},
 	{"no-soak", inState, "the soak is over at once", "	return h.Phase == Verifying && !h.ProvenAt.IsZero() && !s.clock(now).Before(h.soakUntil)", "	return h.Phase == Verifying && !h.ProvenAt.IsZero()", []string{"soak-held"}},
@@ -80,7 +80,6 @@ var mutants = []mutant{
 	{"jobs-outlive-their-lease", inJobs, "a job has twenty times the time that was recorded", "h.Host.Ladder[a.Rung], a.Timeout, a.Step", "h.Host.Ladder[a.Rung], 20 * a.Timeout, a.Step", []string{"sent-as-recorded"}},
 	{"safe-mode-proves", inProof, "facts out of safe mode prove", "	if v.BootMode != \"\" && v.BootMode != BootNormal {", "	if false {", []string{"proof-complete", "recovered-is-well"}},
 	{"cancels-nothing", inWork, "nobody is told to stop", "			o.Cancel = append(o.Cancel, key)", "			_ = key", []string{"told-to-stop"}},
-	{"aborts-over-boot-targets", inTick, "an aborted incident closes before boot targets are cleared", "		if h.unboot != nil && h.unboot.tries < triesAtAbort {", "		if false && h.unboot != nil {", []string{"rescue-is-a-debt", "boot-target"}},
 	{"proofs-boast", inProof, "the reason of a proof calls every boot new", "	boot := \"boot id \" + v.BootID", "	boot := \"new boot id \" + v.BootID", []string{"proof-tells-what-it-saw"}},
 	{"loses-hosts", inScope, "a host that was never heard of is taken for one that was never hit", "	if !seen {\n		return HostScope{Class: Unknown, Planned: true,", "	if !seen {\n		return HostScope{Class: Unknown,", []string{"accounted", "declares", "scope-evidence"}},
 }
