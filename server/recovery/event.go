@@ -25,6 +25,11 @@ type IncidentDeclared struct {
 	Began    time.Time `json:"began"` // when the outage began, as far as people know: RTO clocks start here
 	Playbook Playbook  `json:"playbook"`
 	Fleet    Fleet     `json:"fleet"`
+
+	Cutoff   time.Time      `json:"cutoff,omitzero"`     // when the bad content came in: a restore point must be older
+	WaveZero bool           `json:"wave_zero,omitempty"` // restore points are verified as far as the tiers ask while the waves go on
+	Points   []RestorePoint `json:"points,omitempty"`    // what was known of backups by then
+	Held     []PointRef     `json:"held,omitempty"`      // the last known good points: they are kept from expiring
 }
 
 // IncidentScoped says who is hit, with the evidence used.
@@ -94,6 +99,8 @@ type AttemptEnded struct {
 	Rung    int       `json:"rung"`           // the rung that the next attempt uses
 	Until   time.Time `json:"until,omitzero"` // backoff or verification deadline
 	Reason  string    `json:"reason"`
+
+	Debts []Debt `json:"debts,omitempty"` // what the attempt leaves, whatever the playbook says
 
 	// BootSeen is the last boot that was heard of by then, where nobody knows in which boot the script ran.
 	BootSeen string `json:"boot_seen,omitempty"`
@@ -291,6 +298,92 @@ type RunHost struct {
 	Refused  string `json:"refused,omitempty"`
 }
 
+// RestoreApproved is a person's consent to restore one host from these points, with the data that is lost by it in view.
+type RestoreApproved struct {
+	Host   string        `json:"host"`
+	Points []PointRef    `json:"points"`
+	Loss   time.Duration `json:"loss"`
+	Reason string        `json:"reason"`
+}
+
+// AttemptCancelAsked says that a person wants a restore to be let go of. What was swapped already stays.
+type AttemptCancelAsked struct {
+	Attempt string `json:"attempt"`
+	Host    string `json:"host"`
+	Reason  string `json:"reason"`
+}
+
+// PointsLearnt brings what is known by now of restore points: each replaces what was known of it. It stands in the catalog of
+// backups and, while an incident is open, in its journal too.
+type PointsLearnt struct {
+	Points []RestorePoint `json:"points"`
+	Reason string         `json:"reason"`
+}
+
+// PointChecked is the end of one check of one point. A failed one puts the point into quarantine.
+type PointChecked struct {
+	Point  PointRef   `json:"point"`
+	Check  PointCheck `json:"check"`
+	Reason string     `json:"reason"`
+}
+
+// PointsQuarantined keeps points of a data set from being restored: one, or (without Point) all whose data is not older than From,
+// those that come later too.
+type PointsQuarantined struct {
+	DataSet string    `json:"data_set"`
+	Point   *PointRef `json:"point,omitempty"`
+	From    time.Time `json:"from"`
+	By      string    `json:"by"`
+	Reason  string    `json:"reason"`
+}
+
+// PointsReleased lifts a quarantine: of one point, or (without Point) that of the whole data set.
+type PointsReleased struct {
+	DataSet string    `json:"data_set"`
+	Point   *PointRef `json:"point,omitempty"`
+	By      string    `json:"by"`
+	Reason  string    `json:"reason"`
+}
+
+// PointsHeld asks for points to be kept from expiring for an incident; with Release no longer.
+type PointsHeld struct {
+	Incident string     `json:"incident"`
+	Points   []PointRef `json:"points"`
+	Release  bool       `json:"release,omitempty"`
+	Reason   string     `json:"reason"`
+}
+
+// HoldPlaced says that a repository keeps a point from expiring, or (Release) no longer.
+type HoldPlaced struct {
+	Incident string   `json:"incident"`
+	Point    PointRef `json:"point"`
+	Release  bool     `json:"release,omitempty"`
+	Reason   string   `json:"reason"`
+}
+
+// BackupJobStarted is the intent to work on backups in peacetime; it is on disk before anything is sent.
+type BackupJobStarted struct {
+	Job     string        `json:"job"` // "list/people-db/3"
+	Does    JobKind       `json:"does"`
+	Runner  string        `json:"runner"`
+	Point   PointRef      `json:"point"` // JobList: without an ID
+	Level   Level         `json:"level"`
+	Part    int           `json:"part,omitempty"`
+	Parts   int           `json:"parts,omitempty"`
+	Hold    string        `json:"hold,omitempty"`
+	Release bool          `json:"release,omitempty"`
+	Timeout time.Duration `json:"timeout"`
+	Reason  string        `json:"reason"`
+}
+
+// BackupJobEnded records how such a job ended.
+type BackupJobEnded struct {
+	Job    string    `json:"job"`
+	Result Result    `json:"result"`         // its points and checks are events of their own
+	Until  time.Time `json:"until,omitzero"` // it is not tried again before
+	Reason string    `json:"reason"`
+}
+
 // Failure is one host's failure, as counted by breakers and accepted by people.
 type Failure struct {
 	Host      string `json:"host"`
@@ -346,6 +439,16 @@ var eventTypes = []func() Event{
 	func() Event { return &PlaybookRevised{} },
 	func() Event { return &IncidentAborted{} },
 	func() Event { return &IncidentClosed{} },
+	func() Event { return &RestoreApproved{} },
+	func() Event { return &AttemptCancelAsked{} },
+	func() Event { return &PointsLearnt{} },
+	func() Event { return &PointChecked{} },
+	func() Event { return &PointsQuarantined{} },
+	func() Event { return &PointsReleased{} },
+	func() Event { return &PointsHeld{} },
+	func() Event { return &HoldPlaced{} },
+	func() Event { return &BackupJobStarted{} },
+	func() Event { return &BackupJobEnded{} },
 	func() Event { return &RunDeclared{} },
 	func() Event { return &RunEnded{} },
 }
@@ -385,6 +488,16 @@ func (*CoordinatorRestarted) Kind() string { return "coordinator-restarted" }
 func (*PlaybookRevised) Kind() string      { return "playbook-revised" }
 func (*IncidentAborted) Kind() string      { return "incident-aborted" }
 func (*IncidentClosed) Kind() string       { return "incident-closed" }
+func (*RestoreApproved) Kind() string      { return "restore-approved" }
+func (*AttemptCancelAsked) Kind() string   { return "attempt-cancel-asked" }
+func (*PointsLearnt) Kind() string         { return "points-learnt" }
+func (*PointChecked) Kind() string         { return "point-checked" }
+func (*PointsQuarantined) Kind() string    { return "points-quarantined" }
+func (*PointsReleased) Kind() string       { return "points-released" }
+func (*PointsHeld) Kind() string           { return "points-held" }
+func (*HoldPlaced) Kind() string           { return "hold-placed" }
+func (*BackupJobStarted) Kind() string     { return "backup-job-started" }
+func (*BackupJobEnded) Kind() string       { return "backup-job-ended" }
 func (*RunDeclared) Kind() string          { return "run-declared" }
 func (*RunEnded) Kind() string             { return "run-ended" }
 

@@ -12,6 +12,10 @@ type Fleet struct {
 	Groups    []Group    `json:"groups,omitempty"`    // pairs and clusters that must not be worked on all at once
 	Resources []Resource `json:"resources,omitempty"` // whatever is scarce: ssh, a site, a hypervisor, a repository
 	Policy    Policy     `json:"policy"`
+
+	Repositories   []Repository   `json:"repositories,omitempty"`
+	DataSets       []DataSet      `json:"data_sets,omitempty"` // sorted by name
+	BackupPolicies []BackupPolicy `json:"backup_policies,omitempty"`
 }
 
 // Tier is one step of the recovery order. Its hosts form one wave.
@@ -20,6 +24,7 @@ type Tier struct {
 	Title string        `json:"title,omitempty"`
 	RTO   time.Duration `json:"rto,omitempty"` // recovery time objective, from the start of the outage
 	Gate  GatePolicy    `json:"gate"`
+	Asks  *Level        `json:"asks,omitempty"` // how far a restore point must be verified; nil: by data class, none L1, replica L2, primary L3
 }
 
 // GatePolicy says when a wave has passed and when it must stop.
@@ -49,6 +54,7 @@ type Service struct {
 	Needs     []string      `json:"needs,omitempty"`      // services that must be up first
 	RTO       time.Duration `json:"rto,omitempty"`        // zero means the tier's
 	MTD       time.Duration `json:"mtd,omitempty"`        // maximum tolerable downtime
+	RPO       time.Duration `json:"rpo,omitempty"`        // recovery point objective; zero: no loss is tolerated without a person's word
 	UpPercent int           `json:"up_percent,omitempty"` // share of its hosts (rounded up) that makes it up, beside every critical one; 0 means 50
 }
 
@@ -109,11 +115,12 @@ const DefaultControlTimeout = time.Minute
 
 // Rung kinds.
 const (
-	RungSSH    = "ssh"    // a script over SSH, in the rung's environment
-	RungRace   = "race"   // the same in the seconds in which a looping host is up
-	RungRescue = "rescue" // the host is booted into the rescue system, and the script runs there over SSH
-	RungHelper = "helper" // the script runs on another machine that has attached the host's disk
-	RungHands  = "hands"  // a person with a work card
+	RungSSH     = "ssh"     // a script over SSH, in the rung's environment
+	RungRace    = "race"    // the same in the seconds in which a looping host is up
+	RungRescue  = "rescue"  // the host is booted into the rescue system, and the script runs there over SSH
+	RungHelper  = "helper"  // the script runs on another machine that has attached the host's disk
+	RungRestore = "restore" // the host's data sets are restored from backup, by an agent
+	RungHands   = "hands"   // a person with a work card
 )
 
 // Environments: where a script finds itself once a rung is climbed.
@@ -142,6 +149,7 @@ type Rung struct {
 	Attach      string        `json:"attach,omitempty"`     // RungHelper: command there that attaches the disk and prints the folder of its root last
 	Detach      string        `json:"detach,omitempty"`     // RungHelper: command there that gives the disk back
 	Unlock      string        `json:"unlock,omitempty"`     // "file:PATH" or "env:NAME" of what opens its encrypted volume
+	Sets        []string      `json:"sets,omitempty"`       // RungRestore: names of the data sets to restore, all of them together
 	Resources   []string      `json:"resources,omitempty"`  // slots that this rung takes besides the host's, until the host is proven: a BMC network, a hypervisor, a power domain
 }
 

@@ -12,6 +12,26 @@ type Declare struct {
 	Began    time.Time // zero means now
 	Fleet    Fleet
 	Playbook Playbook
+	Cutoff   time.Time      // when the bad content came in; zero means Began
+	WaveZero bool           // have restore points verified from the start
+	Points   []RestorePoint // what is known of backups
+}
+
+// ApproveRestore consents to restore one host from the points that its plan names. Loss is the loss that the person has read:
+// when it has become more by now, nothing is approved.
+type ApproveRestore struct {
+	Host   string
+	Loss   time.Duration
+	Reason string
+}
+
+// CancelAttempt lets go of a restore under way. Data that was swapped in already stays.
+type CancelAttempt struct{ Host, Reason string }
+
+// Learnt brings what the catalog of backups knows by now of some points; what the incident knows already changes nothing.
+type Learnt struct {
+	Points []RestorePoint
+	Reason string
 }
 
 // Approve consents to the plan (Wave 0, with its digest) or to opening a wave.
@@ -112,23 +132,26 @@ type Restarted struct {
 // Tick lets time act: deadlines, soaks, gates, breakers, and the start of whatever may start.
 type Tick struct{}
 
-func (Declare) input()    {}
-func (Approve) input()    {}
-func (Pause) input()      {}
-func (Resume) input()     {}
-func (Revise) input()     {}
-func (Abort) input()      {}
-func (Close) input()      {}
-func (Retry) input()      {}
-func (Skip) input()       {}
-func (Override) input()   {}
-func (Claim) input()      {}
-func (HandsDone) input()  {}
-func (ClearDebt) input()  {}
-func (Sighted) input()    {}
-func (Refused) input()    {}
-func (Finished) input()   {}
-func (Progressed) input() {}
-func (BootAsked) input()  {}
-func (Restarted) input()  {}
-func (Tick) input()       {}
+func (Declare) input()        {}
+func (Approve) input()        {}
+func (ApproveRestore) input() {}
+func (CancelAttempt) input()  {}
+func (Learnt) input()         {}
+func (Pause) input()          {}
+func (Resume) input()         {}
+func (Revise) input()         {}
+func (Abort) input()          {}
+func (Close) input()          {}
+func (Retry) input()          {}
+func (Skip) input()           {}
+func (Override) input()       {}
+func (Claim) input()          {}
+func (HandsDone) input()      {}
+func (ClearDebt) input()      {}
+func (Sighted) input()        {}
+func (Refused) input()        {}
+func (Finished) input()       {}
+func (Progressed) input()     {}
+func (BootAsked) input()      {}
+func (Restarted) input()      {}
+func (Tick) input()           {}

@@ -31,6 +31,13 @@ const (
 	JobRepair JobKind = "repair" // run the playbook's script for the rung's environment
 	JobVerify JobKind = "verify" // gather proof over SSH from a host that has no agent
 	JobUnboot JobKind = "unboot" // see that the host boots from its own disk, and make it so
+
+	// Through the agent of Job.Runner, on Job.Sets.
+	JobRestore JobKind = "restore" // restore beside, verify, swap, keep the old
+	JobCancel  JobKind = "cancel"  // let go of the job Of before its swap
+	JobList    JobKind = "list"    // which points are there
+	JobCheck   JobKind = "check"   // verify a point
+	JobHold    JobKind = "hold"    // keep a point from expiring, or no longer
 )
 
 // Step is how far an attempt has come on a rung that is more than a login. It is recorded before it is taken, so that whoever
@@ -49,6 +56,12 @@ const (
 // BootTargetDisk is the only value of Result.BootTarget: it was read back that the host boots from its own disk.
 const BootTargetDisk = "disk"
 
+// Signatures that the core knows; the agent's backends use them.
+const (
+	SignatureDamagedPoint = "restore point damaged" // the point itself is at fault: it is not tried again
+	SignatureCheckFailed  = "check failed"          // what was restored did not pass; nothing was swapped
+)
+
 // Job is one thing that ought to be running now. The same ID always names the same work: a remedy that sees it again joins it.
 type Job struct {
 	ID         string        `json:"id"` // "HOST/n" for an attempt, "HOST/n/verify/k" for a proof, "HOST/n/unboot/k" for a boot target
@@ -62,6 +75,10 @@ type Job struct {
 	BootBefore string        `json:"boot_before,omitempty"` // JobVerify: facts of this boot are no answer yet
 	Step       Step          `json:"step,omitempty"`        // JobRepair: the last one that was recorded
 	Plain      bool          `json:"plain,omitempty"`       // JobRepair: the script is of no playbook; exit 0 is its success, without a result line
+
+	Runner string    `json:"runner,omitempty"` // the host whose agent does the job, where an agent does
+	Sets   []SetWork `json:"sets,omitempty"`   // what it does
+	Of     string    `json:"of,omitempty"`     // JobCancel: the id of the job to let go of
 }
 
 // Result is how a job ended.
@@ -77,6 +94,9 @@ type Result struct {
 	Boot      string        `json:"boot,omitempty"`      // boot id of the system that the script ran in, where it can be read
 	Took      time.Duration `json:"took,omitempty"`
 	Sighting  *Sighting     `json:"sighting,omitempty"` // of a JobVerify
+
+	Sets   []SetResult    `json:"sets,omitempty"`   // of a job through an agent
+	Points []RestorePoint `json:"points,omitempty"` // of a JobList: everything that the repository lists of the data set
 
 	BootTarget string `json:"boot_target,omitempty"` // BootTargetDisk when that was read back; else nothing is known
 }

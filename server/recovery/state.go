@@ -29,11 +29,23 @@ type Attempt struct {
 	Deadline time.Time     `json:"deadline"` // of the lease, on the incident clock: after it the attempt counts as timed-out
 	Ended    time.Time     `json:"ended,omitzero"`
 	Result   Result        `json:"result,omitzero"`
-	Step     Step          `json:"step,omitempty"` // the last one that was recorded
+	Step     Step          `json:"step,omitempty"`   // the last one that was recorded
+	Method   Method        `json:"method,omitempty"` // empty: repair
+	Runner   string        `json:"runner,omitempty"` // MethodRestore: whose agent does it
+	Restores []Restore     `json:"restores,omitempty"`
+	Cancel   string        `json:"cancel,omitempty"` // why a person wants it to be let go of
 
 	late   bool      // a late result is recorded
 	stepAt time.Time // when Step was recorded
 	served bool      // the rescue system was served to it
+}
+
+// Restore is one data set of an attempt: where it goes back to, and what must hold before the old data is replaced.
+type Restore struct {
+	Point  PointRef  `json:"point"`
+	Moment time.Time `json:"moment"` // whose data it will hold
+	Level  Level     `json:"level"`  // to be passed beside the old data, before the swap
+	Size   int64     `json:"size,omitempty"`
 }
 
 // Debt is one open matter of a host that came back.
@@ -93,15 +105,23 @@ type PlannedHost struct {
 	RungName string `json:"rung_name,omitempty"`
 	Canary   bool   `json:"canary,omitempty"` // goes before the others of its wave and OS
 	Reason   string `json:"reason"`
+
+	Estimate  time.Duration `json:"estimate,omitempty"`  // from its start to its proof, by this method
+	Queue     time.Duration `json:"queue,omitempty"`     // before it can start, as far as limits and the repository make it wait within its wave
+	Points    []PointRef    `json:"points,omitempty"`    // MethodRestore: one for each data set
+	Loss      time.Duration `json:"loss,omitempty"`      // MethodRestore: how much data, in time, is lost by it
+	Approval  bool          `json:"approval,omitempty"`  // a person must approve its restore
+	Otherwise string        `json:"otherwise,omitempty"` // what would change the choice
 }
 
 // Method is how a host is made well.
 type Method string
 
-// The methods. Restore comes with restore points; until then NewPlan says where it would be allowed.
+// The methods.
 const (
-	MethodRepair Method = "repair"
-	MethodHands  Method = "hands"
+	MethodRepair  Method = "repair"
+	MethodRestore Method = "restore"
+	MethodHands   Method = "hands"
 )
 
 // Incident outcomes.

@@ -75,12 +75,68 @@ func (BootMode) EnumDescriptor() ([]byte, []int) {
 	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{0}
 }
 
+type WorkKind int32
+
+const (
+	WorkKind_WORK_KIND_UNSPECIFIED WorkKind = 0
+	WorkKind_WORK_KIND_RESTORE     WorkKind = 1
+	WorkKind_WORK_KIND_LIST        WorkKind = 2
+	WorkKind_WORK_KIND_CHECK       WorkKind = 3
+	WorkKind_WORK_KIND_HOLD        WorkKind = 4
+)
+
+// Enum value maps for WorkKind.
+var (
+	WorkKind_name = map[int32]string{
+		0: "WORK_KIND_UNSPECIFIED",
+		1: "WORK_KIND_RESTORE",
+		2: "WORK_KIND_LIST",
+		3: "WORK_KIND_CHECK",
+		4: "WORK_KIND_HOLD",
+	}
+	WorkKind_value = map[string]int32{
+		"WORK_KIND_UNSPECIFIED": 0,
+		"WORK_KIND_RESTORE":     1,
+		"WORK_KIND_LIST":        2,
+		"WORK_KIND_CHECK":       3,
+		"WORK_KIND_HOLD":        4,
+	}
+)
+
+func (x WorkKind) Enum() *WorkKind {
+	p := new(WorkKind)
+	*p = x
+	return p
+}
+
+func (x WorkKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WorkKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_blackstart_v1_agent_proto_enumTypes[1].Descriptor()
+}
+
+func (WorkKind) Type() protoreflect.EnumType {
+	return &file_blackstart_v1_agent_proto_enumTypes[1]
+}
+
+func (x WorkKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WorkKind.Descriptor instead.
+func (WorkKind) EnumDescriptor() ([]byte, []int) {
+	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{1}
+}
+
 type PhoneHomeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
 	//
 	//	*PhoneHomeRequest_Hello
 	//	*PhoneHomeRequest_Heartbeat
+	//	*PhoneHomeRequest_WorkReport
 	Message       isPhoneHomeRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -141,6 +197,15 @@ func (x *PhoneHomeRequest) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *PhoneHomeRequest) GetWorkReport() *WorkReport {
+	if x != nil {
+		if x, ok := x.Message.(*PhoneHomeRequest_WorkReport); ok {
+			return x.WorkReport
+		}
+	}
+	return nil
+}
+
 type isPhoneHomeRequest_Message interface {
 	isPhoneHomeRequest_Message()
 }
@@ -153,9 +218,15 @@ type PhoneHomeRequest_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,2,opt,name=heartbeat,proto3,oneof"`
 }
 
+type PhoneHomeRequest_WorkReport struct {
+	WorkReport *WorkReport `protobuf:"bytes,3,opt,name=work_report,json=workReport,proto3,oneof"`
+}
+
 func (*PhoneHomeRequest_Hello) isPhoneHomeRequest_Message() {}
 
 func (*PhoneHomeRequest_Heartbeat) isPhoneHomeRequest_Message() {}
+
+func (*PhoneHomeRequest_WorkReport) isPhoneHomeRequest_Message() {}
 
 type PhoneHomeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -213,7 +284,9 @@ type Hello struct {
 	// A random number of this agent process: tells a reconnect from a second agent with the same certificate.
 	Instance string `protobuf:"bytes,7,opt,name=instance,proto3" json:"instance,omitempty"`
 	// The highest coordinator epoch that this agent has obeyed.
-	Epoch         uint64 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch uint64 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// It does backup work: it was started so, and keeps a folder for it.
+	Works         bool `protobuf:"varint,9,opt,name=works,proto3" json:"works,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -302,6 +375,13 @@ func (x *Hello) GetEpoch() uint64 {
 		return x.Epoch
 	}
 	return 0
+}
+
+func (x *Hello) GetWorks() bool {
+	if x != nil {
+		return x.Works
+	}
+	return false
 }
 
 type Heartbeat struct {
@@ -586,6 +666,8 @@ type Instruction struct {
 	//	*Instruction_StandBy
 	//	*Instruction_Probe
 	//	*Instruction_Verify
+	//	*Instruction_Work
+	//	*Instruction_StopWork
 	What          isInstruction_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -676,6 +758,24 @@ func (x *Instruction) GetVerify() *Verify {
 	return nil
 }
 
+func (x *Instruction) GetWork() *Work {
+	if x != nil {
+		if x, ok := x.What.(*Instruction_Work); ok {
+			return x.Work
+		}
+	}
+	return nil
+}
+
+func (x *Instruction) GetStopWork() *StopWork {
+	if x != nil {
+		if x, ok := x.What.(*Instruction_StopWork); ok {
+			return x.StopWork
+		}
+	}
+	return nil
+}
+
 type isInstruction_What interface {
 	isInstruction_What()
 }
@@ -692,11 +792,23 @@ type Instruction_Verify struct {
 	Verify *Verify `protobuf:"bytes,6,opt,name=verify,proto3,oneof"`
 }
 
+type Instruction_Work struct {
+	Work *Work `protobuf:"bytes,7,opt,name=work,proto3,oneof"`
+}
+
+type Instruction_StopWork struct {
+	StopWork *StopWork `protobuf:"bytes,8,opt,name=stop_work,json=stopWork,proto3,oneof"`
+}
+
 func (*Instruction_StandBy) isInstruction_What() {}
 
 func (*Instruction_Probe) isInstruction_What() {}
 
 func (*Instruction_Verify) isInstruction_What() {}
+
+func (*Instruction_Work) isInstruction_What() {}
+
+func (*Instruction_StopWork) isInstruction_What() {}
 
 // StandBy asks for nothing but heartbeats. An answer is sent at once when the instruction has an id.
 type StandBy struct {
@@ -1000,17 +1112,1054 @@ func (x *ContentProbe) GetMinSize() int64 {
 	return 0
 }
 
+// Work is a job on backups: the instruction's id names it together with the incident, and the same id is never done twice. An agent
+// that is told of it again reports how it stands, or how it ended. Only agents that were started for it obey.
+type Work struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Job      string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	Kind     WorkKind               `protobuf:"varint,3,opt,name=kind,proto3,enum=blackstart.v1.WorkKind" json:"kind,omitempty"`
+	// All of them are restored and checked beside the old data before the first is swapped in.
+	Sets []*SetWork `protobuf:"bytes,4,rep,name=sets,proto3" json:"sets,omitempty"`
+	// For the whole job.
+	Timeout *durationpb.Duration `protobuf:"bytes,5,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Restart the host once the result is kept.
+	Reboot        bool `protobuf:"varint,6,opt,name=reboot,proto3" json:"reboot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Work) Reset() {
+	*x = Work{}
+	mi := &file_blackstart_v1_agent_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Work) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Work) ProtoMessage() {}
+
+func (x *Work) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_agent_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Work.ProtoReflect.Descriptor instead.
+func (*Work) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Work) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *Work) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Work) GetKind() WorkKind {
+	if x != nil {
+		return x.Kind
+	}
+	return WorkKind_WORK_KIND_UNSPECIFIED
+}
+
+func (x *Work) GetSets() []*SetWork {
+	if x != nil {
+		return x.Sets
+	}
+	return nil
+}
+
+func (x *Work) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *Work) GetReboot() bool {
+	if x != nil {
+		return x.Reboot
+	}
+	return false
+}
+
+// StopWork lets go of a job. A restore that has begun to swap goes on to its end.
+type StopWork struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Job           string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopWork) Reset() {
+	*x = StopWork{}
+	mi := &file_blackstart_v1_agent_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopWork) ProtoMessage() {}
+
+func (x *StopWork) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_agent_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopWork.ProtoReflect.Descriptor instead.
+func (*StopWork) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *StopWork) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *StopWork) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+type SetWork struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Set        *DataSet               `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
+	Repository *Repository            `protobuf:"bytes,2,opt,name=repository,proto3" json:"repository,omitempty"`
+	// The restore point as its repository names it.
+	Point        string                 `protobuf:"bytes,3,opt,name=point,proto3" json:"point,omitempty"`
+	PointTakenAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=point_taken_at,json=pointTakenAt,proto3" json:"point_taken_at,omitempty"`
+	// Databases with logs: the moment to go back to; unset: as far as the point reaches.
+	Moment *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=moment,proto3" json:"moment,omitempty"`
+	// Restore: what must hold before the swap. Check: how far to check.
+	Level int32 `protobuf:"varint,6,opt,name=level,proto3" json:"level,omitempty"`
+	Part  int32 `protobuf:"varint,7,opt,name=part,proto3" json:"part,omitempty"`
+	Parts int32 `protobuf:"varint,8,opt,name=parts,proto3" json:"parts,omitempty"`
+	// Bytes per second it may read; 0: no limit.
+	Rate    int64  `protobuf:"varint,9,opt,name=rate,proto3" json:"rate,omitempty"`
+	Hold    string `protobuf:"bytes,10,opt,name=hold,proto3" json:"hold,omitempty"`
+	Release bool   `protobuf:"varint,11,opt,name=release,proto3" json:"release,omitempty"`
+	// Bytes that a restore of the point writes; 0: unknown.
+	Size          int64 `protobuf:"varint,12,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetWork) Reset() {
+	*x = SetWork{}
+	mi := &file_blackstart_v1_agent_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetWork) ProtoMessage() {}
+
+func (x *SetWork) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_agent_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetWork.ProtoReflect.Descriptor instead.
+func (*SetWork) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SetWork) GetSet() *DataSet {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *SetWork) GetRepository() *Repository {
+	if x != nil {
+		return x.Repository
+	}
+	return nil
+}
+
+func (x *SetWork) GetPoint() string {
+	if x != nil {
+		return x.Point
+	}
+	return ""
+}
+
+func (x *SetWork) GetPointTakenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PointTakenAt
+	}
+	return nil
+}
+
+func (x *SetWork) GetMoment() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Moment
+	}
+	return nil
+}
+
+func (x *SetWork) GetLevel() int32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *SetWork) GetPart() int32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *SetWork) GetParts() int32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *SetWork) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *SetWork) GetHold() string {
+	if x != nil {
+		return x.Hold
+	}
+	return ""
+}
+
+func (x *SetWork) GetRelease() bool {
+	if x != nil {
+		return x.Release
+	}
+	return false
+}
+
+func (x *SetWork) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+type DataSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Source        string                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Target        string                 `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	Part          string                 `protobuf:"bytes,5,opt,name=part,proto3" json:"part,omitempty"`
+	Engine        string                 `protobuf:"bytes,6,opt,name=engine,proto3" json:"engine,omitempty"`
+	Options       map[string]string      `protobuf:"bytes,7,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Stop          []string               `protobuf:"bytes,8,rep,name=stop,proto3" json:"stop,omitempty"`
+	Start         []string               `protobuf:"bytes,9,rep,name=start,proto3" json:"start,omitempty"`
+	Check         []string               `protobuf:"bytes,10,rep,name=check,proto3" json:"check,omitempty"`
+	Invariants    []*Invariant           `protobuf:"bytes,11,rep,name=invariants,proto3" json:"invariants,omitempty"`
+	Host          string                 `protobuf:"bytes,12,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DataSet) Reset() {
+	*x = DataSet{}
+	mi := &file_blackstart_v1_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DataSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DataSet) ProtoMessage() {}
+
+func (x *DataSet) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DataSet.ProtoReflect.Descriptor instead.
+func (*DataSet) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *DataSet) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DataSet) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *DataSet) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *DataSet) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *DataSet) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
+func (x *DataSet) GetEngine() string {
+	if x != nil {
+		return x.Engine
+	}
+	return ""
+}
+
+func (x *DataSet) GetOptions() map[string]string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *DataSet) GetStop() []string {
+	if x != nil {
+		return x.Stop
+	}
+	return nil
+}
+
+func (x *DataSet) GetStart() []string {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *DataSet) GetCheck() []string {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
+func (x *DataSet) GetInvariants() []*Invariant {
+	if x != nil {
+		return x.Invariants
+	}
+	return nil
+}
+
+func (x *DataSet) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+type Invariant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Sql           string                 `protobuf:"bytes,2,opt,name=sql,proto3" json:"sql,omitempty"`
+	Command       []string               `protobuf:"bytes,3,rep,name=command,proto3" json:"command,omitempty"`
+	Expect        string                 `protobuf:"bytes,4,opt,name=expect,proto3" json:"expect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Invariant) Reset() {
+	*x = Invariant{}
+	mi := &file_blackstart_v1_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Invariant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Invariant) ProtoMessage() {}
+
+func (x *Invariant) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Invariant.ProtoReflect.Descriptor instead.
+func (*Invariant) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Invariant) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Invariant) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
+func (x *Invariant) GetCommand() []string {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *Invariant) GetExpect() string {
+	if x != nil {
+		return x.Expect
+	}
+	return ""
+}
+
+type Repository struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Kind     string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Location string                 `protobuf:"bytes,3,opt,name=location,proto3" json:"location,omitempty"`
+	// "file:PATH" or "env:NAME" on the agent's machine. Never the secret itself.
+	Password      string            `protobuf:"bytes,4,opt,name=password,proto3" json:"password,omitempty"`
+	Program       string            `protobuf:"bytes,5,opt,name=program,proto3" json:"program,omitempty"`
+	Options       map[string]string `protobuf:"bytes,6,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Repository) Reset() {
+	*x = Repository{}
+	mi := &file_blackstart_v1_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Repository) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Repository) ProtoMessage() {}
+
+func (x *Repository) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Repository.ProtoReflect.Descriptor instead.
+func (*Repository) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Repository) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Repository) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Repository) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *Repository) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *Repository) GetProgram() string {
+	if x != nil {
+		return x.Program
+	}
+	return ""
+}
+
+func (x *Repository) GetOptions() map[string]string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+// WorkReport tells how a job stands. With a result it has ended.
+type WorkReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Job           string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	Stage         string                 `protobuf:"bytes,3,opt,name=stage,proto3" json:"stage,omitempty"`
+	Done          int64                  `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
+	Total         int64                  `protobuf:"varint,5,opt,name=total,proto3" json:"total,omitempty"`
+	Rate          int64                  `protobuf:"varint,6,opt,name=rate,proto3" json:"rate,omitempty"`
+	Left          *durationpb.Duration   `protobuf:"bytes,7,opt,name=left,proto3" json:"left,omitempty"`
+	Result        *WorkResult            `protobuf:"bytes,8,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkReport) Reset() {
+	*x = WorkReport{}
+	mi := &file_blackstart_v1_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkReport) ProtoMessage() {}
+
+func (x *WorkReport) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkReport.ProtoReflect.Descriptor instead.
+func (*WorkReport) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *WorkReport) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *WorkReport) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *WorkReport) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *WorkReport) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *WorkReport) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *WorkReport) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *WorkReport) GetLeft() *durationpb.Duration {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+func (x *WorkReport) GetResult() *WorkResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+type WorkResult struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Class     string                 `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
+	Signature string                 `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	Detail    string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	Joined    bool                   `protobuf:"varint,4,opt,name=joined,proto3" json:"joined,omitempty"`
+	Rebooted  bool                   `protobuf:"varint,5,opt,name=rebooted,proto3" json:"rebooted,omitempty"`
+	Took      *durationpb.Duration   `protobuf:"bytes,6,opt,name=took,proto3" json:"took,omitempty"`
+	Sets      []*SetResult           `protobuf:"bytes,7,rep,name=sets,proto3" json:"sets,omitempty"`
+	Points    []*Point               `protobuf:"bytes,8,rep,name=points,proto3" json:"points,omitempty"`
+	// Of the boot in which it ended.
+	Boot          string `protobuf:"bytes,9,opt,name=boot,proto3" json:"boot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkResult) Reset() {
+	*x = WorkResult{}
+	mi := &file_blackstart_v1_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkResult) ProtoMessage() {}
+
+func (x *WorkResult) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkResult.ProtoReflect.Descriptor instead.
+func (*WorkResult) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *WorkResult) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *WorkResult) GetSignature() string {
+	if x != nil {
+		return x.Signature
+	}
+	return ""
+}
+
+func (x *WorkResult) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *WorkResult) GetJoined() bool {
+	if x != nil {
+		return x.Joined
+	}
+	return false
+}
+
+func (x *WorkResult) GetRebooted() bool {
+	if x != nil {
+		return x.Rebooted
+	}
+	return false
+}
+
+func (x *WorkResult) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
+func (x *WorkResult) GetSets() []*SetResult {
+	if x != nil {
+		return x.Sets
+	}
+	return nil
+}
+
+func (x *WorkResult) GetPoints() []*Point {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+func (x *WorkResult) GetBoot() string {
+	if x != nil {
+		return x.Boot
+	}
+	return ""
+}
+
+type SetResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DataSet       string                 `protobuf:"bytes,1,opt,name=data_set,json=dataSet,proto3" json:"data_set,omitempty"`
+	Repository    string                 `protobuf:"bytes,2,opt,name=repository,proto3" json:"repository,omitempty"`
+	Point         string                 `protobuf:"bytes,3,opt,name=point,proto3" json:"point,omitempty"`
+	Moment        *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=moment,proto3" json:"moment,omitempty"`
+	Bytes         int64                  `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Kept          string                 `protobuf:"bytes,6,opt,name=kept,proto3" json:"kept,omitempty"`
+	Swapped       bool                   `protobuf:"varint,7,opt,name=swapped,proto3" json:"swapped,omitempty"`
+	Checks        []*PointCheck          `protobuf:"bytes,8,rep,name=checks,proto3" json:"checks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetResult) Reset() {
+	*x = SetResult{}
+	mi := &file_blackstart_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetResult) ProtoMessage() {}
+
+func (x *SetResult) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetResult.ProtoReflect.Descriptor instead.
+func (*SetResult) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SetResult) GetDataSet() string {
+	if x != nil {
+		return x.DataSet
+	}
+	return ""
+}
+
+func (x *SetResult) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+func (x *SetResult) GetPoint() string {
+	if x != nil {
+		return x.Point
+	}
+	return ""
+}
+
+func (x *SetResult) GetMoment() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Moment
+	}
+	return nil
+}
+
+func (x *SetResult) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *SetResult) GetKept() string {
+	if x != nil {
+		return x.Kept
+	}
+	return ""
+}
+
+func (x *SetResult) GetSwapped() bool {
+	if x != nil {
+		return x.Swapped
+	}
+	return false
+}
+
+func (x *SetResult) GetChecks() []*PointCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+type PointCheck struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         int32                  `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	Ok            bool                   `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	Detail        string                 `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	Moment        *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=moment,proto3" json:"moment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PointCheck) Reset() {
+	*x = PointCheck{}
+	mi := &file_blackstart_v1_agent_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PointCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PointCheck) ProtoMessage() {}
+
+func (x *PointCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_agent_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PointCheck.ProtoReflect.Descriptor instead.
+func (*PointCheck) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PointCheck) GetLevel() int32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *PointCheck) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *PointCheck) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *PointCheck) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *PointCheck) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *PointCheck) GetMoment() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Moment
+	}
+	return nil
+}
+
+// Point is a restore point as its repository lists it.
+type Point struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	TakenAt       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=taken_at,json=takenAt,proto3" json:"taken_at,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	Size          int64                  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Point) Reset() {
+	*x = Point{}
+	mi := &file_blackstart_v1_agent_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Point) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Point) ProtoMessage() {}
+
+func (x *Point) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_agent_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Point.ProtoReflect.Descriptor instead.
+func (*Point) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_agent_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Point) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Point) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Point) GetTakenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TakenAt
+	}
+	return nil
+}
+
+func (x *Point) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Point) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 var File_blackstart_v1_agent_proto protoreflect.FileDescriptor
 
 const file_blackstart_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x19blackstart/v1/agent.proto\x12\rblackstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x01\n" +
+	"\x19blackstart/v1/agent.proto\x12\rblackstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n" +
 	"\x10PhoneHomeRequest\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.blackstart.v1.HelloH\x00R\x05hello\x128\n" +
-	"\theartbeat\x18\x02 \x01(\v2\x18.blackstart.v1.HeartbeatH\x00R\theartbeatB\t\n" +
+	"\theartbeat\x18\x02 \x01(\v2\x18.blackstart.v1.HeartbeatH\x00R\theartbeat\x12<\n" +
+	"\vwork_report\x18\x03 \x01(\v2\x19.blackstart.v1.WorkReportH\x00R\n" +
+	"workReportB\t\n" +
 	"\amessage\"Q\n" +
 	"\x11PhoneHomeResponse\x12<\n" +
-	"\vinstruction\x18\x01 \x01(\v2\x1a.blackstart.v1.InstructionR\vinstruction\"\x8e\x02\n" +
+	"\vinstruction\x18\x01 \x01(\v2\x1a.blackstart.v1.InstructionR\vinstruction\"\xa4\x02\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x124\n" +
@@ -1020,7 +2169,8 @@ const file_blackstart_v1_agent_proto_rawDesc = "" +
 	"edrVersion\x12*\n" +
 	"\x05facts\x18\x06 \x01(\v2\x14.blackstart.v1.FactsR\x05facts\x12\x1a\n" +
 	"\binstance\x18\a \x01(\tR\binstance\x12\x14\n" +
-	"\x05epoch\x18\b \x01(\x04R\x05epoch\"k\n" +
+	"\x05epoch\x18\b \x01(\x04R\x05epoch\x12\x14\n" +
+	"\x05works\x18\t \x01(\bR\x05works\"k\n" +
 	"\tHeartbeat\x12*\n" +
 	"\x05facts\x18\x01 \x01(\v2\x14.blackstart.v1.FactsR\x05facts\x12\x18\n" +
 	"\aanswers\x18\x02 \x01(\tR\aanswers\x12\x18\n" +
@@ -1040,14 +2190,16 @@ const file_blackstart_v1_agent_proto_rawDesc = "" +
 	"\vHealthCheck\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xeb\x01\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xce\x02\n" +
 	"\vInstruction\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x04R\bsequence\x123\n" +
 	"\bstand_by\x18\x04 \x01(\v2\x16.blackstart.v1.StandByH\x00R\astandBy\x12,\n" +
 	"\x05probe\x18\x05 \x01(\v2\x14.blackstart.v1.ProbeH\x00R\x05probe\x12/\n" +
-	"\x06verify\x18\x06 \x01(\v2\x15.blackstart.v1.VerifyH\x00R\x06verifyB\x06\n" +
+	"\x06verify\x18\x06 \x01(\v2\x15.blackstart.v1.VerifyH\x00R\x06verify\x12)\n" +
+	"\x04work\x18\a \x01(\v2\x13.blackstart.v1.WorkH\x00R\x04work\x126\n" +
+	"\tstop_work\x18\b \x01(\v2\x17.blackstart.v1.StopWorkH\x00R\bstopWorkB\x06\n" +
 	"\x04what\"x\n" +
 	"\aStandBy\x12-\n" +
 	"\x04beat\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04beat\x12>\n" +
@@ -1069,12 +2221,125 @@ const file_blackstart_v1_agent_proto_rawDesc = "" +
 	"\vmodified_to\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"modifiedTo\x12\x16\n" +
 	"\x06sha256\x18\a \x01(\tR\x06sha256\x12\x19\n" +
-	"\bmin_size\x18\b \x01(\x03R\aminSize*e\n" +
+	"\bmin_size\x18\b \x01(\x03R\aminSize\"\xda\x01\n" +
+	"\x04Work\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\x12+\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x17.blackstart.v1.WorkKindR\x04kind\x12*\n" +
+	"\x04sets\x18\x04 \x03(\v2\x16.blackstart.v1.SetWorkR\x04sets\x123\n" +
+	"\atimeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x16\n" +
+	"\x06reboot\x18\x06 \x01(\bR\x06reboot\"8\n" +
+	"\bStopWork\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\"\x90\x03\n" +
+	"\aSetWork\x12(\n" +
+	"\x03set\x18\x01 \x01(\v2\x16.blackstart.v1.DataSetR\x03set\x129\n" +
+	"\n" +
+	"repository\x18\x02 \x01(\v2\x19.blackstart.v1.RepositoryR\n" +
+	"repository\x12\x14\n" +
+	"\x05point\x18\x03 \x01(\tR\x05point\x12@\n" +
+	"\x0epoint_taken_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fpointTakenAt\x122\n" +
+	"\x06moment\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06moment\x12\x14\n" +
+	"\x05level\x18\x06 \x01(\x05R\x05level\x12\x12\n" +
+	"\x04part\x18\a \x01(\x05R\x04part\x12\x14\n" +
+	"\x05parts\x18\b \x01(\x05R\x05parts\x12\x12\n" +
+	"\x04rate\x18\t \x01(\x03R\x04rate\x12\x12\n" +
+	"\x04hold\x18\n" +
+	" \x01(\tR\x04hold\x12\x18\n" +
+	"\arelease\x18\v \x01(\bR\arelease\x12\x12\n" +
+	"\x04size\x18\f \x01(\x03R\x04size\"\x96\x03\n" +
+	"\aDataSet\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12\x16\n" +
+	"\x06target\x18\x04 \x01(\tR\x06target\x12\x12\n" +
+	"\x04part\x18\x05 \x01(\tR\x04part\x12\x16\n" +
+	"\x06engine\x18\x06 \x01(\tR\x06engine\x12=\n" +
+	"\aoptions\x18\a \x03(\v2#.blackstart.v1.DataSet.OptionsEntryR\aoptions\x12\x12\n" +
+	"\x04stop\x18\b \x03(\tR\x04stop\x12\x14\n" +
+	"\x05start\x18\t \x03(\tR\x05start\x12\x14\n" +
+	"\x05check\x18\n" +
+	" \x03(\tR\x05check\x128\n" +
+	"\n" +
+	"invariants\x18\v \x03(\v2\x18.blackstart.v1.InvariantR\n" +
+	"invariants\x12\x12\n" +
+	"\x04host\x18\f \x01(\tR\x04host\x1a:\n" +
+	"\fOptionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"c\n" +
+	"\tInvariant\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03sql\x18\x02 \x01(\tR\x03sql\x12\x18\n" +
+	"\acommand\x18\x03 \x03(\tR\acommand\x12\x16\n" +
+	"\x06expect\x18\x04 \x01(\tR\x06expect\"\x84\x02\n" +
+	"\n" +
+	"Repository\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1a\n" +
+	"\blocation\x18\x03 \x01(\tR\blocation\x12\x1a\n" +
+	"\bpassword\x18\x04 \x01(\tR\bpassword\x12\x18\n" +
+	"\aprogram\x18\x05 \x01(\tR\aprogram\x12@\n" +
+	"\aoptions\x18\x06 \x03(\v2&.blackstart.v1.Repository.OptionsEntryR\aoptions\x1a:\n" +
+	"\fOptionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf0\x01\n" +
+	"\n" +
+	"WorkReport\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\x12\x14\n" +
+	"\x05stage\x18\x03 \x01(\tR\x05stage\x12\x12\n" +
+	"\x04done\x18\x04 \x01(\x03R\x04done\x12\x14\n" +
+	"\x05total\x18\x05 \x01(\x03R\x05total\x12\x12\n" +
+	"\x04rate\x18\x06 \x01(\x03R\x04rate\x12-\n" +
+	"\x04left\x18\a \x01(\v2\x19.google.protobuf.DurationR\x04left\x121\n" +
+	"\x06result\x18\b \x01(\v2\x19.blackstart.v1.WorkResultR\x06result\"\xab\x02\n" +
+	"\n" +
+	"WorkResult\x12\x14\n" +
+	"\x05class\x18\x01 \x01(\tR\x05class\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\tR\tsignature\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06joined\x18\x04 \x01(\bR\x06joined\x12\x1a\n" +
+	"\brebooted\x18\x05 \x01(\bR\brebooted\x12-\n" +
+	"\x04took\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x04took\x12,\n" +
+	"\x04sets\x18\a \x03(\v2\x18.blackstart.v1.SetResultR\x04sets\x12,\n" +
+	"\x06points\x18\b \x03(\v2\x14.blackstart.v1.PointR\x06points\x12\x12\n" +
+	"\x04boot\x18\t \x01(\tR\x04boot\"\x87\x02\n" +
+	"\tSetResult\x12\x19\n" +
+	"\bdata_set\x18\x01 \x01(\tR\adataSet\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x02 \x01(\tR\n" +
+	"repository\x12\x14\n" +
+	"\x05point\x18\x03 \x01(\tR\x05point\x122\n" +
+	"\x06moment\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06moment\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x12\n" +
+	"\x04kept\x18\x06 \x01(\tR\x04kept\x12\x18\n" +
+	"\aswapped\x18\a \x01(\bR\aswapped\x121\n" +
+	"\x06checks\x18\b \x03(\v2\x19.blackstart.v1.PointCheckR\x06checks\"\xba\x01\n" +
+	"\n" +
+	"PointCheck\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\x05R\x05level\x12\x0e\n" +
+	"\x02ok\x18\x02 \x01(\bR\x02ok\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\x122\n" +
+	"\x06moment\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06moment\"\xa8\x01\n" +
+	"\x05Point\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x125\n" +
+	"\btaken_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\atakenAt\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size*e\n" +
 	"\bBootMode\x12\x19\n" +
 	"\x15BOOT_MODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10BOOT_MODE_NORMAL\x10\x01\x12\x12\n" +
 	"\x0eBOOT_MODE_SAFE\x10\x02\x12\x14\n" +
-	"\x10BOOT_MODE_RESCUE\x10\x032b\n" +
+	"\x10BOOT_MODE_RESCUE\x10\x03*y\n" +
+	"\bWorkKind\x12\x19\n" +
+	"\x15WORK_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11WORK_KIND_RESTORE\x10\x01\x12\x12\n" +
+	"\x0eWORK_KIND_LIST\x10\x02\x12\x13\n" +
+	"\x0fWORK_KIND_CHECK\x10\x03\x12\x12\n" +
+	"\x0eWORK_KIND_HOLD\x10\x042b\n" +
 	"\fAgentService\x12R\n" +
 	"\tPhoneHome\x12\x1f.blackstart.v1.PhoneHomeRequest\x1a .blackstart.v1.PhoneHomeResponse(\x010\x01BLZJgithub.com/blackstart-recovery/blackstart/proto/blackstart/v1;blackstartv1b\x06proto3"
 
@@ -1090,53 +2355,91 @@ func file_blackstart_v1_agent_proto_rawDescGZIP() []byte {
 	return file_blackstart_v1_agent_proto_rawDescData
 }
 
-var file_blackstart_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_blackstart_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_blackstart_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_blackstart_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_blackstart_v1_agent_proto_goTypes = []any{
 	(BootMode)(0),                 // 0: blackstart.v1.BootMode
-	(*PhoneHomeRequest)(nil),      // 1: blackstart.v1.PhoneHomeRequest
-	(*PhoneHomeResponse)(nil),     // 2: blackstart.v1.PhoneHomeResponse
-	(*Hello)(nil),                 // 3: blackstart.v1.Hello
-	(*Heartbeat)(nil),             // 4: blackstart.v1.Heartbeat
-	(*Facts)(nil),                 // 5: blackstart.v1.Facts
-	(*ContentFact)(nil),           // 6: blackstart.v1.ContentFact
-	(*HealthCheck)(nil),           // 7: blackstart.v1.HealthCheck
-	(*Instruction)(nil),           // 8: blackstart.v1.Instruction
-	(*StandBy)(nil),               // 9: blackstart.v1.StandBy
-	(*Probe)(nil),                 // 10: blackstart.v1.Probe
-	(*Verify)(nil),                // 11: blackstart.v1.Verify
-	(*ProbeSet)(nil),              // 12: blackstart.v1.ProbeSet
-	(*ContentProbe)(nil),          // 13: blackstart.v1.ContentProbe
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
+	(WorkKind)(0),                 // 1: blackstart.v1.WorkKind
+	(*PhoneHomeRequest)(nil),      // 2: blackstart.v1.PhoneHomeRequest
+	(*PhoneHomeResponse)(nil),     // 3: blackstart.v1.PhoneHomeResponse
+	(*Hello)(nil),                 // 4: blackstart.v1.Hello
+	(*Heartbeat)(nil),             // 5: blackstart.v1.Heartbeat
+	(*Facts)(nil),                 // 6: blackstart.v1.Facts
+	(*ContentFact)(nil),           // 7: blackstart.v1.ContentFact
+	(*HealthCheck)(nil),           // 8: blackstart.v1.HealthCheck
+	(*Instruction)(nil),           // 9: blackstart.v1.Instruction
+	(*StandBy)(nil),               // 10: blackstart.v1.StandBy
+	(*Probe)(nil),                 // 11: blackstart.v1.Probe
+	(*Verify)(nil),                // 12: blackstart.v1.Verify
+	(*ProbeSet)(nil),              // 13: blackstart.v1.ProbeSet
+	(*ContentProbe)(nil),          // 14: blackstart.v1.ContentProbe
+	(*Work)(nil),                  // 15: blackstart.v1.Work
+	(*StopWork)(nil),              // 16: blackstart.v1.StopWork
+	(*SetWork)(nil),               // 17: blackstart.v1.SetWork
+	(*DataSet)(nil),               // 18: blackstart.v1.DataSet
+	(*Invariant)(nil),             // 19: blackstart.v1.Invariant
+	(*Repository)(nil),            // 20: blackstart.v1.Repository
+	(*WorkReport)(nil),            // 21: blackstart.v1.WorkReport
+	(*WorkResult)(nil),            // 22: blackstart.v1.WorkResult
+	(*SetResult)(nil),             // 23: blackstart.v1.SetResult
+	(*PointCheck)(nil),            // 24: blackstart.v1.PointCheck
+	(*Point)(nil),                 // 25: blackstart.v1.Point
+	nil,                           // 26: blackstart.v1.DataSet.OptionsEntry
+	nil,                           // 27: blackstart.v1.Repository.OptionsEntry
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
 }
 var file_blackstart_v1_agent_proto_depIdxs = []int32{
-	3,  // 0: blackstart.v1.PhoneHomeRequest.hello:type_name -> blackstart.v1.Hello
-	4,  // 1: blackstart.v1.PhoneHomeRequest.heartbeat:type_name -> blackstart.v1.Heartbeat
-	8,  // 2: blackstart.v1.PhoneHomeResponse.instruction:type_name -> blackstart.v1.Instruction
-	0,  // 3: blackstart.v1.Hello.boot_mode:type_name -> blackstart.v1.BootMode
-	5,  // 4: blackstart.v1.Hello.facts:type_name -> blackstart.v1.Facts
-	5,  // 5: blackstart.v1.Heartbeat.facts:type_name -> blackstart.v1.Facts
-	14, // 6: blackstart.v1.Facts.gathered_at:type_name -> google.protobuf.Timestamp
-	6,  // 7: blackstart.v1.Facts.content:type_name -> blackstart.v1.ContentFact
-	7,  // 8: blackstart.v1.Facts.health:type_name -> blackstart.v1.HealthCheck
-	9,  // 9: blackstart.v1.Instruction.stand_by:type_name -> blackstart.v1.StandBy
-	10, // 10: blackstart.v1.Instruction.probe:type_name -> blackstart.v1.Probe
-	11, // 11: blackstart.v1.Instruction.verify:type_name -> blackstart.v1.Verify
-	15, // 12: blackstart.v1.StandBy.beat:type_name -> google.protobuf.Duration
-	15, // 13: blackstart.v1.StandBy.return_within:type_name -> google.protobuf.Duration
-	12, // 14: blackstart.v1.Probe.sets:type_name -> blackstart.v1.ProbeSet
-	13, // 15: blackstart.v1.ProbeSet.bad:type_name -> blackstart.v1.ContentProbe
-	13, // 16: blackstart.v1.ProbeSet.good:type_name -> blackstart.v1.ContentProbe
-	14, // 17: blackstart.v1.ContentProbe.modified_from:type_name -> google.protobuf.Timestamp
-	14, // 18: blackstart.v1.ContentProbe.modified_to:type_name -> google.protobuf.Timestamp
-	1,  // 19: blackstart.v1.AgentService.PhoneHome:input_type -> blackstart.v1.PhoneHomeRequest
-	2,  // 20: blackstart.v1.AgentService.PhoneHome:output_type -> blackstart.v1.PhoneHomeResponse
-	20, // [20:21] is the sub-list for method output_type
-	19, // [19:20] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	4,  // 0: blackstart.v1.PhoneHomeRequest.hello:type_name -> blackstart.v1.Hello
+	5,  // 1: blackstart.v1.PhoneHomeRequest.heartbeat:type_name -> blackstart.v1.Heartbeat
+	21, // 2: blackstart.v1.PhoneHomeRequest.work_report:type_name -> blackstart.v1.WorkReport
+	9,  // 3: blackstart.v1.PhoneHomeResponse.instruction:type_name -> blackstart.v1.Instruction
+	0,  // 4: blackstart.v1.Hello.boot_mode:type_name -> blackstart.v1.BootMode
+	6,  // 5: blackstart.v1.Hello.facts:type_name -> blackstart.v1.Facts
+	6,  // 6: blackstart.v1.Heartbeat.facts:type_name -> blackstart.v1.Facts
+	28, // 7: blackstart.v1.Facts.gathered_at:type_name -> google.protobuf.Timestamp
+	7,  // 8: blackstart.v1.Facts.content:type_name -> blackstart.v1.ContentFact
+	8,  // 9: blackstart.v1.Facts.health:type_name -> blackstart.v1.HealthCheck
+	10, // 10: blackstart.v1.Instruction.stand_by:type_name -> blackstart.v1.StandBy
+	11, // 11: blackstart.v1.Instruction.probe:type_name -> blackstart.v1.Probe
+	12, // 12: blackstart.v1.Instruction.verify:type_name -> blackstart.v1.Verify
+	15, // 13: blackstart.v1.Instruction.work:type_name -> blackstart.v1.Work
+	16, // 14: blackstart.v1.Instruction.stop_work:type_name -> blackstart.v1.StopWork
+	29, // 15: blackstart.v1.StandBy.beat:type_name -> google.protobuf.Duration
+	29, // 16: blackstart.v1.StandBy.return_within:type_name -> google.protobuf.Duration
+	13, // 17: blackstart.v1.Probe.sets:type_name -> blackstart.v1.ProbeSet
+	14, // 18: blackstart.v1.ProbeSet.bad:type_name -> blackstart.v1.ContentProbe
+	14, // 19: blackstart.v1.ProbeSet.good:type_name -> blackstart.v1.ContentProbe
+	28, // 20: blackstart.v1.ContentProbe.modified_from:type_name -> google.protobuf.Timestamp
+	28, // 21: blackstart.v1.ContentProbe.modified_to:type_name -> google.protobuf.Timestamp
+	1,  // 22: blackstart.v1.Work.kind:type_name -> blackstart.v1.WorkKind
+	17, // 23: blackstart.v1.Work.sets:type_name -> blackstart.v1.SetWork
+	29, // 24: blackstart.v1.Work.timeout:type_name -> google.protobuf.Duration
+	18, // 25: blackstart.v1.SetWork.set:type_name -> blackstart.v1.DataSet
+	20, // 26: blackstart.v1.SetWork.repository:type_name -> blackstart.v1.Repository
+	28, // 27: blackstart.v1.SetWork.point_taken_at:type_name -> google.protobuf.Timestamp
+	28, // 28: blackstart.v1.SetWork.moment:type_name -> google.protobuf.Timestamp
+	26, // 29: blackstart.v1.DataSet.options:type_name -> blackstart.v1.DataSet.OptionsEntry
+	19, // 30: blackstart.v1.DataSet.invariants:type_name -> blackstart.v1.Invariant
+	27, // 31: blackstart.v1.Repository.options:type_name -> blackstart.v1.Repository.OptionsEntry
+	29, // 32: blackstart.v1.WorkReport.left:type_name -> google.protobuf.Duration
+	22, // 33: blackstart.v1.WorkReport.result:type_name -> blackstart.v1.WorkResult
+	29, // 34: blackstart.v1.WorkResult.took:type_name -> google.protobuf.Duration
+	23, // 35: blackstart.v1.WorkResult.sets:type_name -> blackstart.v1.SetResult
+	25, // 36: blackstart.v1.WorkResult.points:type_name -> blackstart.v1.Point
+	28, // 37: blackstart.v1.SetResult.moment:type_name -> google.protobuf.Timestamp
+	24, // 38: blackstart.v1.SetResult.checks:type_name -> blackstart.v1.PointCheck
+	28, // 39: blackstart.v1.PointCheck.at:type_name -> google.protobuf.Timestamp
+	28, // 40: blackstart.v1.PointCheck.moment:type_name -> google.protobuf.Timestamp
+	28, // 41: blackstart.v1.Point.taken_at:type_name -> google.protobuf.Timestamp
+	28, // 42: blackstart.v1.Point.until:type_name -> google.protobuf.Timestamp
+	2,  // 43: blackstart.v1.AgentService.PhoneHome:input_type -> blackstart.v1.PhoneHomeRequest
+	3,  // 44: blackstart.v1.AgentService.PhoneHome:output_type -> blackstart.v1.PhoneHomeResponse
+	44, // [44:45] is the sub-list for method output_type
+	43, // [43:44] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_blackstart_v1_agent_proto_init() }
@@ -1147,19 +2450,22 @@ func file_blackstart_v1_agent_proto_init() {
 	file_blackstart_v1_agent_proto_msgTypes[0].OneofWrappers = []any{
 		(*PhoneHomeRequest_Hello)(nil),
 		(*PhoneHomeRequest_Heartbeat)(nil),
+		(*PhoneHomeRequest_WorkReport)(nil),
 	}
 	file_blackstart_v1_agent_proto_msgTypes[7].OneofWrappers = []any{
 		(*Instruction_StandBy)(nil),
 		(*Instruction_Probe)(nil),
 		(*Instruction_Verify)(nil),
+		(*Instruction_Work)(nil),
+		(*Instruction_StopWork)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_blackstart_v1_agent_proto_rawDesc), len(file_blackstart_v1_agent_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   13,
+			NumEnums:      2,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

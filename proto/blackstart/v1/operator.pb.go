@@ -72,13 +72,70 @@ func (ReportFormat) EnumDescriptor() ([]byte, []int) {
 	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{0}
 }
 
+type PointWord int32
+
+const (
+	PointWord_POINT_WORD_UNSPECIFIED PointWord = 0
+	PointWord_POINT_WORD_QUARANTINE  PointWord = 1
+	PointWord_POINT_WORD_RELEASE     PointWord = 2
+	// A person looked at what was restored and found it right: L5.
+	PointWord_POINT_WORD_VOUCH PointWord = 3
+)
+
+// Enum value maps for PointWord.
+var (
+	PointWord_name = map[int32]string{
+		0: "POINT_WORD_UNSPECIFIED",
+		1: "POINT_WORD_QUARANTINE",
+		2: "POINT_WORD_RELEASE",
+		3: "POINT_WORD_VOUCH",
+	}
+	PointWord_value = map[string]int32{
+		"POINT_WORD_UNSPECIFIED": 0,
+		"POINT_WORD_QUARANTINE":  1,
+		"POINT_WORD_RELEASE":     2,
+		"POINT_WORD_VOUCH":       3,
+	}
+)
+
+func (x PointWord) Enum() *PointWord {
+	p := new(PointWord)
+	*p = x
+	return p
+}
+
+func (x PointWord) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PointWord) Descriptor() protoreflect.EnumDescriptor {
+	return file_blackstart_v1_operator_proto_enumTypes[1].Descriptor()
+}
+
+func (PointWord) Type() protoreflect.EnumType {
+	return &file_blackstart_v1_operator_proto_enumTypes[1]
+}
+
+func (x PointWord) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PointWord.Descriptor instead.
+func (PointWord) EnumDescriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{1}
+}
+
 type DeclareRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Title string                 `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
 	// A playbook's name; empty when just one playbook matches the fleet.
 	Playbook string `protobuf:"bytes,2,opt,name=playbook,proto3" json:"playbook,omitempty"`
 	// When the outage began; empty means now.
-	Began         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=began,proto3" json:"began,omitempty"`
+	Began *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=began,proto3" json:"began,omitempty"`
+	// When the bad content came in: restore points must be older. Empty means began.
+	Cutoff *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=cutoff,proto3" json:"cutoff,omitempty"`
+	// Verify restore points from the start, as far as the tiers ask.
+	WaveZero      bool `protobuf:"varint,5,opt,name=wave_zero,json=waveZero,proto3" json:"wave_zero,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -132,6 +189,20 @@ func (x *DeclareRequest) GetBegan() *timestamppb.Timestamp {
 		return x.Began
 	}
 	return nil
+}
+
+func (x *DeclareRequest) GetCutoff() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Cutoff
+	}
+	return nil
+}
+
+func (x *DeclareRequest) GetWaveZero() bool {
+	if x != nil {
+		return x.WaveZero
+	}
+	return false
 }
 
 type DeclareResponse struct {
@@ -360,12 +431,21 @@ func (x *PlannedWave) GetHosts() []*PlannedHost {
 }
 
 type PlannedHost struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
-	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
-	Method        string                 `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
-	Rung          string                 `protobuf:"bytes,4,opt,name=rung,proto3" json:"rung,omitempty"`
-	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Host     string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Service  string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	Method   string                 `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
+	Rung     string                 `protobuf:"bytes,4,opt,name=rung,proto3" json:"rung,omitempty"`
+	Reason   string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Estimate *durationpb.Duration   `protobuf:"bytes,6,opt,name=estimate,proto3" json:"estimate,omitempty"`
+	Queue    *durationpb.Duration   `protobuf:"bytes,7,opt,name=queue,proto3" json:"queue,omitempty"`
+	// Restore: which points, as DATASET REPOSITORY/ID.
+	Points []string             `protobuf:"bytes,8,rep,name=points,proto3" json:"points,omitempty"`
+	Loss   *durationpb.Duration `protobuf:"bytes,9,opt,name=loss,proto3" json:"loss,omitempty"`
+	// A person must approve its restore.
+	Approval bool `protobuf:"varint,10,opt,name=approval,proto3" json:"approval,omitempty"`
+	// What would change the choice.
+	Otherwise     string `protobuf:"bytes,11,opt,name=otherwise,proto3" json:"otherwise,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -431,6 +511,48 @@ func (x *PlannedHost) GetRung() string {
 func (x *PlannedHost) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *PlannedHost) GetEstimate() *durationpb.Duration {
+	if x != nil {
+		return x.Estimate
+	}
+	return nil
+}
+
+func (x *PlannedHost) GetQueue() *durationpb.Duration {
+	if x != nil {
+		return x.Queue
+	}
+	return nil
+}
+
+func (x *PlannedHost) GetPoints() []string {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+func (x *PlannedHost) GetLoss() *durationpb.Duration {
+	if x != nil {
+		return x.Loss
+	}
+	return nil
+}
+
+func (x *PlannedHost) GetApproval() bool {
+	if x != nil {
+		return x.Approval
+	}
+	return false
+}
+
+func (x *PlannedHost) GetOtherwise() string {
+	if x != nil {
+		return x.Otherwise
 	}
 	return ""
 }
@@ -3301,7 +3423,11 @@ type Host struct {
 	RecoveredAt *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=recovered_at,json=recoveredAt,proto3" json:"recovered_at,omitempty"`
 	Council     string                 `protobuf:"bytes,19,opt,name=council,proto3" json:"council,omitempty"`
 	// Its ways in, best first, with what came of each.
-	Ladder        []*Rung `protobuf:"bytes,20,rep,name=ladder,proto3" json:"ladder,omitempty"`
+	Ladder []*Rung `protobuf:"bytes,20,rep,name=ladder,proto3" json:"ladder,omitempty"`
+	// How far a restore under way has come.
+	Progress *Progress `protobuf:"bytes,21,opt,name=progress,proto3" json:"progress,omitempty"`
+	// What restoring it would mean now; unset where nothing would be restored.
+	Restore       *RestoreOffer `protobuf:"bytes,22,opt,name=restore,proto3" json:"restore,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3476,6 +3602,191 @@ func (x *Host) GetLadder() []*Rung {
 	return nil
 }
 
+func (x *Host) GetProgress() *Progress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+func (x *Host) GetRestore() *RestoreOffer {
+	if x != nil {
+		return x.Restore
+	}
+	return nil
+}
+
+// Progress is how far a job through an agent has come.
+type Progress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stage         string                 `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	Done          int64                  `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	Total         int64                  `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	Rate          int64                  `protobuf:"varint,4,opt,name=rate,proto3" json:"rate,omitempty"`
+	Left          *durationpb.Duration   `protobuf:"bytes,5,opt,name=left,proto3" json:"left,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Progress) Reset() {
+	*x = Progress{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Progress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Progress) ProtoMessage() {}
+
+func (x *Progress) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Progress.ProtoReflect.Descriptor instead.
+func (*Progress) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *Progress) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *Progress) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *Progress) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Progress) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *Progress) GetLeft() *durationpb.Duration {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+func (x *Progress) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// RestoreOffer is what restoring a host would mean.
+type RestoreOffer struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Points   []string               `protobuf:"bytes,1,rep,name=points,proto3" json:"points,omitempty"`
+	Moment   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=moment,proto3" json:"moment,omitempty"`
+	Loss     *durationpb.Duration   `protobuf:"bytes,3,opt,name=loss,proto3" json:"loss,omitempty"`
+	Estimate *durationpb.Duration   `protobuf:"bytes,4,opt,name=estimate,proto3" json:"estimate,omitempty"`
+	// A person must approve it, and has not yet.
+	WantsApproval bool   `protobuf:"varint,5,opt,name=wants_approval,json=wantsApproval,proto3" json:"wants_approval,omitempty"`
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreOffer) Reset() {
+	*x = RestoreOffer{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreOffer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreOffer) ProtoMessage() {}
+
+func (x *RestoreOffer) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreOffer.ProtoReflect.Descriptor instead.
+func (*RestoreOffer) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *RestoreOffer) GetPoints() []string {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+func (x *RestoreOffer) GetMoment() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Moment
+	}
+	return nil
+}
+
+func (x *RestoreOffer) GetLoss() *durationpb.Duration {
+	if x != nil {
+		return x.Loss
+	}
+	return nil
+}
+
+func (x *RestoreOffer) GetEstimate() *durationpb.Duration {
+	if x != nil {
+		return x.Estimate
+	}
+	return nil
+}
+
+func (x *RestoreOffer) GetWantsApproval() bool {
+	if x != nil {
+		return x.WantsApproval
+	}
+	return false
+}
+
+func (x *RestoreOffer) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type Rung struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -3489,7 +3800,7 @@ type Rung struct {
 
 func (x *Rung) Reset() {
 	*x = Rung{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[54]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3501,7 +3812,7 @@ func (x *Rung) String() string {
 func (*Rung) ProtoMessage() {}
 
 func (x *Rung) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[54]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3514,7 +3825,7 @@ func (x *Rung) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rung.ProtoReflect.Descriptor instead.
 func (*Rung) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{54}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Rung) GetName() string {
@@ -3564,7 +3875,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[55]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3576,7 +3887,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[55]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3589,7 +3900,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{55}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Attempt) GetId() string {
@@ -3683,7 +3994,7 @@ type Debt struct {
 
 func (x *Debt) Reset() {
 	*x = Debt{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[56]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3695,7 +4006,7 @@ func (x *Debt) String() string {
 func (*Debt) ProtoMessage() {}
 
 func (x *Debt) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[56]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3708,7 +4019,7 @@ func (x *Debt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Debt.ProtoReflect.Descriptor instead.
 func (*Debt) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{56}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Debt) GetId() string {
@@ -3768,7 +4079,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[57]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3780,7 +4091,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[57]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3793,7 +4104,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{57}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Entry) GetSeq() uint64 {
@@ -3838,15 +4149,1308 @@ func (x *Entry) GetText() string {
 	return ""
 }
 
+type ApproveRestoreRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Host     string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	// The loss that was read.
+	Loss          *durationpb.Duration `protobuf:"bytes,3,opt,name=loss,proto3" json:"loss,omitempty"`
+	Reason        string               `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveRestoreRequest) Reset() {
+	*x = ApproveRestoreRequest{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveRestoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveRestoreRequest) ProtoMessage() {}
+
+func (x *ApproveRestoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveRestoreRequest.ProtoReflect.Descriptor instead.
+func (*ApproveRestoreRequest) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *ApproveRestoreRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *ApproveRestoreRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ApproveRestoreRequest) GetLoss() *durationpb.Duration {
+	if x != nil {
+		return x.Loss
+	}
+	return nil
+}
+
+func (x *ApproveRestoreRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ApproveRestoreResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          *Host                  `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveRestoreResponse) Reset() {
+	*x = ApproveRestoreResponse{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveRestoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveRestoreResponse) ProtoMessage() {}
+
+func (x *ApproveRestoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveRestoreResponse.ProtoReflect.Descriptor instead.
+func (*ApproveRestoreResponse) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *ApproveRestoreResponse) GetHost() *Host {
+	if x != nil {
+		return x.Host
+	}
+	return nil
+}
+
+type CancelAttemptRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incident      string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelAttemptRequest) Reset() {
+	*x = CancelAttemptRequest{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelAttemptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelAttemptRequest) ProtoMessage() {}
+
+func (x *CancelAttemptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelAttemptRequest.ProtoReflect.Descriptor instead.
+func (*CancelAttemptRequest) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *CancelAttemptRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *CancelAttemptRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *CancelAttemptRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type CancelAttemptResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          *Host                  `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelAttemptResponse) Reset() {
+	*x = CancelAttemptResponse{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelAttemptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelAttemptResponse) ProtoMessage() {}
+
+func (x *CancelAttemptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelAttemptResponse.ProtoReflect.Descriptor instead.
+func (*CancelAttemptResponse) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *CancelAttemptResponse) GetHost() *Host {
+	if x != nil {
+		return x.Host
+	}
+	return nil
+}
+
+// RestorePoint is a restore point with what is known of it.
+type RestorePoint struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	DataSet    string                 `protobuf:"bytes,1,opt,name=data_set,json=dataSet,proto3" json:"data_set,omitempty"`
+	Host       string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Repository string                 `protobuf:"bytes,3,opt,name=repository,proto3" json:"repository,omitempty"`
+	Id         string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	Kind       string                 `protobuf:"bytes,5,opt,name=kind,proto3" json:"kind,omitempty"`
+	TakenAt    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=taken_at,json=takenAt,proto3" json:"taken_at,omitempty"`
+	Until      *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
+	Size       int64                  `protobuf:"varint,8,opt,name=size,proto3" json:"size,omitempty"`
+	SeenAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=seen_at,json=seenAt,proto3" json:"seen_at,omitempty"`
+	Gone       bool                   `protobuf:"varint,10,opt,name=gone,proto3" json:"gone,omitempty"`
+	// "L0" to "L5".
+	Level  string          `protobuf:"bytes,11,opt,name=level,proto3" json:"level,omitempty"`
+	Checks []*PointVerdict `protobuf:"bytes,12,rep,name=checks,proto3" json:"checks,omitempty"`
+	// Set while it must not be restored.
+	QuarantinedFrom  *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=quarantined_from,json=quarantinedFrom,proto3" json:"quarantined_from,omitempty"`
+	QuarantineReason string                 `protobuf:"bytes,14,opt,name=quarantine_reason,json=quarantineReason,proto3" json:"quarantine_reason,omitempty"`
+	QuarantinedBy    string                 `protobuf:"bytes,15,opt,name=quarantined_by,json=quarantinedBy,proto3" json:"quarantined_by,omitempty"`
+	// Incidents that keep it from expiring.
+	HeldBy        []string `protobuf:"bytes,16,rep,name=held_by,json=heldBy,proto3" json:"held_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestorePoint) Reset() {
+	*x = RestorePoint{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestorePoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestorePoint) ProtoMessage() {}
+
+func (x *RestorePoint) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestorePoint.ProtoReflect.Descriptor instead.
+func (*RestorePoint) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *RestorePoint) GetDataSet() string {
+	if x != nil {
+		return x.DataSet
+	}
+	return ""
+}
+
+func (x *RestorePoint) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *RestorePoint) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+func (x *RestorePoint) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RestorePoint) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RestorePoint) GetTakenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TakenAt
+	}
+	return nil
+}
+
+func (x *RestorePoint) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *RestorePoint) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *RestorePoint) GetSeenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SeenAt
+	}
+	return nil
+}
+
+func (x *RestorePoint) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
+func (x *RestorePoint) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *RestorePoint) GetChecks() []*PointVerdict {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *RestorePoint) GetQuarantinedFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.QuarantinedFrom
+	}
+	return nil
+}
+
+func (x *RestorePoint) GetQuarantineReason() string {
+	if x != nil {
+		return x.QuarantineReason
+	}
+	return ""
+}
+
+func (x *RestorePoint) GetQuarantinedBy() string {
+	if x != nil {
+		return x.QuarantinedBy
+	}
+	return ""
+}
+
+func (x *RestorePoint) GetHeldBy() []string {
+	if x != nil {
+		return x.HeldBy
+	}
+	return nil
+}
+
+type PointVerdict struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         string                 `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
+	Ok            bool                   `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	Detail        string                 `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	Moment        *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=moment,proto3" json:"moment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PointVerdict) Reset() {
+	*x = PointVerdict{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PointVerdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PointVerdict) ProtoMessage() {}
+
+func (x *PointVerdict) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PointVerdict.ProtoReflect.Descriptor instead.
+func (*PointVerdict) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *PointVerdict) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *PointVerdict) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *PointVerdict) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *PointVerdict) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *PointVerdict) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *PointVerdict) GetMoment() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Moment
+	}
+	return nil
+}
+
+// BackupWork is a job on backups that is under way or waits.
+type BackupWork struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Job        string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Kind       string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	DataSet    string                 `protobuf:"bytes,3,opt,name=data_set,json=dataSet,proto3" json:"data_set,omitempty"`
+	Repository string                 `protobuf:"bytes,4,opt,name=repository,proto3" json:"repository,omitempty"`
+	Point      string                 `protobuf:"bytes,5,opt,name=point,proto3" json:"point,omitempty"`
+	Level      string                 `protobuf:"bytes,6,opt,name=level,proto3" json:"level,omitempty"`
+	Runner     string                 `protobuf:"bytes,7,opt,name=runner,proto3" json:"runner,omitempty"`
+	StartedAt  *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// Why it waits; empty while it runs.
+	Waits         string    `protobuf:"bytes,9,opt,name=waits,proto3" json:"waits,omitempty"`
+	Progress      *Progress `protobuf:"bytes,10,opt,name=progress,proto3" json:"progress,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupWork) Reset() {
+	*x = BackupWork{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupWork) ProtoMessage() {}
+
+func (x *BackupWork) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupWork.ProtoReflect.Descriptor instead.
+func (*BackupWork) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *BackupWork) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *BackupWork) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *BackupWork) GetDataSet() string {
+	if x != nil {
+		return x.DataSet
+	}
+	return ""
+}
+
+func (x *BackupWork) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+func (x *BackupWork) GetPoint() string {
+	if x != nil {
+		return x.Point
+	}
+	return ""
+}
+
+func (x *BackupWork) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *BackupWork) GetRunner() string {
+	if x != nil {
+		return x.Runner
+	}
+	return ""
+}
+
+func (x *BackupWork) GetStartedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+func (x *BackupWork) GetWaits() string {
+	if x != nil {
+		return x.Waits
+	}
+	return ""
+}
+
+func (x *BackupWork) GetProgress() *Progress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+type ListPointsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty means every one.
+	DataSet       string `protobuf:"bytes,1,opt,name=data_set,json=dataSet,proto3" json:"data_set,omitempty"`
+	Host          string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPointsRequest) Reset() {
+	*x = ListPointsRequest{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPointsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPointsRequest) ProtoMessage() {}
+
+func (x *ListPointsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPointsRequest.ProtoReflect.Descriptor instead.
+func (*ListPointsRequest) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *ListPointsRequest) GetDataSet() string {
+	if x != nil {
+		return x.DataSet
+	}
+	return ""
+}
+
+func (x *ListPointsRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+type ListPointsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Points        []*RestorePoint        `protobuf:"bytes,1,rep,name=points,proto3" json:"points,omitempty"`
+	Work          []*BackupWork          `protobuf:"bytes,2,rep,name=work,proto3" json:"work,omitempty"`
+	Now           *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=now,proto3" json:"now,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPointsResponse) Reset() {
+	*x = ListPointsResponse{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPointsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPointsResponse) ProtoMessage() {}
+
+func (x *ListPointsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPointsResponse.ProtoReflect.Descriptor instead.
+func (*ListPointsResponse) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *ListPointsResponse) GetPoints() []*RestorePoint {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+func (x *ListPointsResponse) GetWork() []*BackupWork {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+func (x *ListPointsResponse) GetNow() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+type ScanBackupsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DataSets      []string               `protobuf:"bytes,1,rep,name=data_sets,json=dataSets,proto3" json:"data_sets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScanBackupsRequest) Reset() {
+	*x = ScanBackupsRequest{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScanBackupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScanBackupsRequest) ProtoMessage() {}
+
+func (x *ScanBackupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScanBackupsRequest.ProtoReflect.Descriptor instead.
+func (*ScanBackupsRequest) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *ScanBackupsRequest) GetDataSets() []string {
+	if x != nil {
+		return x.DataSets
+	}
+	return nil
+}
+
+type ScanBackupsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Data sets whose repositories will be listed.
+	DataSets      []string `protobuf:"bytes,1,rep,name=data_sets,json=dataSets,proto3" json:"data_sets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScanBackupsResponse) Reset() {
+	*x = ScanBackupsResponse{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScanBackupsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScanBackupsResponse) ProtoMessage() {}
+
+func (x *ScanBackupsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScanBackupsResponse.ProtoReflect.Descriptor instead.
+func (*ScanBackupsResponse) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *ScanBackupsResponse) GetDataSets() []string {
+	if x != nil {
+		return x.DataSets
+	}
+	return nil
+}
+
+type VerifyBackupsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty means every one.
+	DataSets []string `protobuf:"bytes,1,rep,name=data_sets,json=dataSets,proto3" json:"data_sets,omitempty"`
+	// "L1" to "L4"; empty means what the policy, or else the tier, asks.
+	Level string `protobuf:"bytes,2,opt,name=level,proto3" json:"level,omitempty"`
+	// One point by id; empty means the newest that may be restored.
+	Point string `protobuf:"bytes,3,opt,name=point,proto3" json:"point,omitempty"`
+	// Every kept point instead of the newest.
+	All           bool `protobuf:"varint,4,opt,name=all,proto3" json:"all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyBackupsRequest) Reset() {
+	*x = VerifyBackupsRequest{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyBackupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyBackupsRequest) ProtoMessage() {}
+
+func (x *VerifyBackupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyBackupsRequest.ProtoReflect.Descriptor instead.
+func (*VerifyBackupsRequest) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *VerifyBackupsRequest) GetDataSets() []string {
+	if x != nil {
+		return x.DataSets
+	}
+	return nil
+}
+
+func (x *VerifyBackupsRequest) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *VerifyBackupsRequest) GetPoint() string {
+	if x != nil {
+		return x.Point
+	}
+	return ""
+}
+
+func (x *VerifyBackupsRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+type VerifyBackupsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was ordered.
+	Work          []*BackupWork `protobuf:"bytes,1,rep,name=work,proto3" json:"work,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyBackupsResponse) Reset() {
+	*x = VerifyBackupsResponse{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyBackupsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyBackupsResponse) ProtoMessage() {}
+
+func (x *VerifyBackupsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyBackupsResponse.ProtoReflect.Descriptor instead.
+func (*VerifyBackupsResponse) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *VerifyBackupsResponse) GetWork() []*BackupWork {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+type JudgePointsRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	DataSet string                 `protobuf:"bytes,1,opt,name=data_set,json=dataSet,proto3" json:"data_set,omitempty"`
+	// By id; empty means the whole data set (quarantine and release only).
+	Point string    `protobuf:"bytes,2,opt,name=point,proto3" json:"point,omitempty"`
+	Word  PointWord `protobuf:"varint,3,opt,name=word,proto3,enum=blackstart.v1.PointWord" json:"word,omitempty"`
+	// Quarantine of a data set: data since then is suspect; empty means everything.
+	From          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JudgePointsRequest) Reset() {
+	*x = JudgePointsRequest{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JudgePointsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JudgePointsRequest) ProtoMessage() {}
+
+func (x *JudgePointsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JudgePointsRequest.ProtoReflect.Descriptor instead.
+func (*JudgePointsRequest) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *JudgePointsRequest) GetDataSet() string {
+	if x != nil {
+		return x.DataSet
+	}
+	return ""
+}
+
+func (x *JudgePointsRequest) GetPoint() string {
+	if x != nil {
+		return x.Point
+	}
+	return ""
+}
+
+func (x *JudgePointsRequest) GetWord() PointWord {
+	if x != nil {
+		return x.Word
+	}
+	return PointWord_POINT_WORD_UNSPECIFIED
+}
+
+func (x *JudgePointsRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *JudgePointsRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type JudgePointsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Points        []*RestorePoint        `protobuf:"bytes,1,rep,name=points,proto3" json:"points,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JudgePointsResponse) Reset() {
+	*x = JudgePointsResponse{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JudgePointsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JudgePointsResponse) ProtoMessage() {}
+
+func (x *JudgePointsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JudgePointsResponse.ProtoReflect.Descriptor instead.
+func (*JudgePointsResponse) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *JudgePointsResponse) GetPoints() []*RestorePoint {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+type AuditBackupsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Format        ReportFormat           `protobuf:"varint,1,opt,name=format,proto3,enum=blackstart.v1.ReportFormat" json:"format,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditBackupsRequest) Reset() {
+	*x = AuditBackupsRequest{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditBackupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditBackupsRequest) ProtoMessage() {}
+
+func (x *AuditBackupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditBackupsRequest.ProtoReflect.Descriptor instead.
+func (*AuditBackupsRequest) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *AuditBackupsRequest) GetFormat() ReportFormat {
+	if x != nil {
+		return x.Format
+	}
+	return ReportFormat_REPORT_FORMAT_UNSPECIFIED
+}
+
+type AuditBackupsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the format that was asked for.
+	Body []byte `protobuf:"bytes,1,opt,name=body,proto3" json:"body,omitempty"`
+	// How many data sets fall short of their policy.
+	Short         int32 `protobuf:"varint,2,opt,name=short,proto3" json:"short,omitempty"`
+	DataSets      int32 `protobuf:"varint,3,opt,name=data_sets,json=dataSets,proto3" json:"data_sets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditBackupsResponse) Reset() {
+	*x = AuditBackupsResponse{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditBackupsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditBackupsResponse) ProtoMessage() {}
+
+func (x *AuditBackupsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditBackupsResponse.ProtoReflect.Descriptor instead.
+func (*AuditBackupsResponse) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *AuditBackupsResponse) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *AuditBackupsResponse) GetShort() int32 {
+	if x != nil {
+		return x.Short
+	}
+	return 0
+}
+
+func (x *AuditBackupsResponse) GetDataSets() int32 {
+	if x != nil {
+		return x.DataSets
+	}
+	return 0
+}
+
+type BisectBackupsRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	DataSet string                 `protobuf:"bytes,1,opt,name=data_set,json=dataSet,proto3" json:"data_set,omitempty"`
+	// "L3" or "L4"; empty means what the policy, or else the tier, asks.
+	Level         string `protobuf:"bytes,2,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BisectBackupsRequest) Reset() {
+	*x = BisectBackupsRequest{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BisectBackupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BisectBackupsRequest) ProtoMessage() {}
+
+func (x *BisectBackupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BisectBackupsRequest.ProtoReflect.Descriptor instead.
+func (*BisectBackupsRequest) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *BisectBackupsRequest) GetDataSet() string {
+	if x != nil {
+		return x.DataSet
+	}
+	return ""
+}
+
+func (x *BisectBackupsRequest) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+type BisectBackupsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Points that are checked, or need not be any more, oldest first.
+	Points []*RestorePoint `protobuf:"bytes,1,rep,name=points,proto3" json:"points,omitempty"`
+	// The point that is being checked; empty at the end.
+	Checking string `protobuf:"bytes,2,opt,name=checking,proto3" json:"checking,omitempty"`
+	Checked  int32  `protobuf:"varint,3,opt,name=checked,proto3" json:"checked,omitempty"`
+	AtMost   int32  `protobuf:"varint,4,opt,name=at_most,json=atMost,proto3" json:"at_most,omitempty"`
+	// At the end: the newest good and the oldest bad point; either may be unset.
+	Good *RestorePoint `protobuf:"bytes,5,opt,name=good,proto3" json:"good,omitempty"`
+	Bad  *RestorePoint `protobuf:"bytes,6,opt,name=bad,proto3" json:"bad,omitempty"`
+	// One sentence.
+	Verdict       string `protobuf:"bytes,7,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	Done          bool   `protobuf:"varint,8,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BisectBackupsResponse) Reset() {
+	*x = BisectBackupsResponse{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BisectBackupsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BisectBackupsResponse) ProtoMessage() {}
+
+func (x *BisectBackupsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BisectBackupsResponse.ProtoReflect.Descriptor instead.
+func (*BisectBackupsResponse) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *BisectBackupsResponse) GetPoints() []*RestorePoint {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+func (x *BisectBackupsResponse) GetChecking() string {
+	if x != nil {
+		return x.Checking
+	}
+	return ""
+}
+
+func (x *BisectBackupsResponse) GetChecked() int32 {
+	if x != nil {
+		return x.Checked
+	}
+	return 0
+}
+
+func (x *BisectBackupsResponse) GetAtMost() int32 {
+	if x != nil {
+		return x.AtMost
+	}
+	return 0
+}
+
+func (x *BisectBackupsResponse) GetGood() *RestorePoint {
+	if x != nil {
+		return x.Good
+	}
+	return nil
+}
+
+func (x *BisectBackupsResponse) GetBad() *RestorePoint {
+	if x != nil {
+		return x.Bad
+	}
+	return nil
+}
+
+func (x *BisectBackupsResponse) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *BisectBackupsResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
 var File_blackstart_v1_operator_proto protoreflect.FileDescriptor
 
 const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x1cblackstart/v1/operator.proto\x12\rblackstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"t\n" +
+	"\x1cblackstart/v1/operator.proto\x12\rblackstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x01\n" +
 	"\x0eDeclareRequest\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\x1a\n" +
 	"\bplaybook\x18\x02 \x01(\tR\bplaybook\x120\n" +
-	"\x05began\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05began\"F\n" +
+	"\x05began\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05began\x122\n" +
+	"\x06cutoff\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06cutoff\x12\x1b\n" +
+	"\twave_zero\x18\x05 \x01(\bR\bwaveZero\"F\n" +
 	"\x0fDeclareResponse\x123\n" +
 	"\bincident\x18\x01 \x01(\v2\x17.blackstart.v1.IncidentR\bincident\")\n" +
 	"\vPlanRequest\x12\x1a\n" +
@@ -3860,13 +5464,20 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x04wave\x18\x01 \x01(\x05R\x04wave\x12\x12\n" +
 	"\x04tier\x18\x02 \x01(\tR\x04tier\x12\x14\n" +
 	"\x05title\x18\x03 \x01(\tR\x05title\x120\n" +
-	"\x05hosts\x18\x04 \x03(\v2\x1a.blackstart.v1.PlannedHostR\x05hosts\"\x7f\n" +
+	"\x05hosts\x18\x04 \x03(\v2\x1a.blackstart.v1.PlannedHostR\x05hosts\"\xe8\x02\n" +
 	"\vPlannedHost\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x16\n" +
 	"\x06method\x18\x03 \x01(\tR\x06method\x12\x12\n" +
 	"\x04rung\x18\x04 \x01(\tR\x04rung\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"X\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x125\n" +
+	"\bestimate\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bestimate\x12/\n" +
+	"\x05queue\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05queue\x12\x16\n" +
+	"\x06points\x18\b \x03(\tR\x06points\x12-\n" +
+	"\x04loss\x18\t \x01(\v2\x19.google.protobuf.DurationR\x04loss\x12\x1a\n" +
+	"\bapproval\x18\n" +
+	" \x01(\bR\bapproval\x12\x1c\n" +
+	"\totherwise\x18\v \x01(\tR\totherwise\"X\n" +
 	"\x0eApproveRequest\x12\x1a\n" +
 	"\bincident\x18\x01 \x01(\tR\bincident\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
@@ -4068,7 +5679,7 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x0ehosts_per_hour\x18\x01 \x01(\x01R\fhostsPerHour\x126\n" +
 	"\bearliest\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bearliest\x122\n" +
 	"\x06latest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06latest\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xf8\x04\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xe4\x05\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x12\n" +
@@ -4091,7 +5702,23 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\brelapses\x18\x11 \x01(\x05R\brelapses\x12=\n" +
 	"\frecovered_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\vrecoveredAt\x12\x18\n" +
 	"\acouncil\x18\x13 \x01(\tR\acouncil\x12+\n" +
-	"\x06ladder\x18\x14 \x03(\v2\x13.blackstart.v1.RungR\x06ladder\"X\n" +
+	"\x06ladder\x18\x14 \x03(\v2\x13.blackstart.v1.RungR\x06ladder\x123\n" +
+	"\bprogress\x18\x15 \x01(\v2\x17.blackstart.v1.ProgressR\bprogress\x125\n" +
+	"\arestore\x18\x16 \x01(\v2\x1b.blackstart.v1.RestoreOfferR\arestore\"\xb9\x01\n" +
+	"\bProgress\x12\x14\n" +
+	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\x03R\x04done\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x03R\x05total\x12\x12\n" +
+	"\x04rate\x18\x04 \x01(\x03R\x04rate\x12-\n" +
+	"\x04left\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04left\x12*\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xff\x01\n" +
+	"\fRestoreOffer\x12\x16\n" +
+	"\x06points\x18\x01 \x03(\tR\x06points\x122\n" +
+	"\x06moment\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06moment\x12-\n" +
+	"\x04loss\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04loss\x125\n" +
+	"\bestimate\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bestimate\x12%\n" +
+	"\x0ewants_approval\x18\x05 \x01(\bR\rwantsApproval\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"X\n" +
 	"\x04Rung\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
@@ -4125,11 +5752,116 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04host\x18\x05 \x01(\tR\x04host\x12\x12\n" +
-	"\x04text\x18\x06 \x01(\tR\x04text*a\n" +
+	"\x04text\x18\x06 \x01(\tR\x04text\"\x8e\x01\n" +
+	"\x15ApproveRestoreRequest\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12-\n" +
+	"\x04loss\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04loss\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"A\n" +
+	"\x16ApproveRestoreResponse\x12'\n" +
+	"\x04host\x18\x01 \x01(\v2\x13.blackstart.v1.HostR\x04host\"^\n" +
+	"\x14CancelAttemptRequest\x12\x1a\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"@\n" +
+	"\x15CancelAttemptResponse\x12'\n" +
+	"\x04host\x18\x01 \x01(\v2\x13.blackstart.v1.HostR\x04host\"\xc6\x04\n" +
+	"\fRestorePoint\x12\x19\n" +
+	"\bdata_set\x18\x01 \x01(\tR\adataSet\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x03 \x01(\tR\n" +
+	"repository\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kind\x18\x05 \x01(\tR\x04kind\x125\n" +
+	"\btaken_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\atakenAt\x120\n" +
+	"\x05until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x12\n" +
+	"\x04size\x18\b \x01(\x03R\x04size\x123\n" +
+	"\aseen_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06seenAt\x12\x12\n" +
+	"\x04gone\x18\n" +
+	" \x01(\bR\x04gone\x12\x14\n" +
+	"\x05level\x18\v \x01(\tR\x05level\x123\n" +
+	"\x06checks\x18\f \x03(\v2\x1b.blackstart.v1.PointVerdictR\x06checks\x12E\n" +
+	"\x10quarantined_from\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x0fquarantinedFrom\x12+\n" +
+	"\x11quarantine_reason\x18\x0e \x01(\tR\x10quarantineReason\x12%\n" +
+	"\x0equarantined_by\x18\x0f \x01(\tR\rquarantinedBy\x12\x17\n" +
+	"\aheld_by\x18\x10 \x03(\tR\x06heldBy\"\xbc\x01\n" +
+	"\fPointVerdict\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\tR\x05level\x12\x0e\n" +
+	"\x02ok\x18\x02 \x01(\bR\x02ok\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\x122\n" +
+	"\x06moment\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06moment\"\xb7\x02\n" +
+	"\n" +
+	"BackupWork\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x19\n" +
+	"\bdata_set\x18\x03 \x01(\tR\adataSet\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x04 \x01(\tR\n" +
+	"repository\x12\x14\n" +
+	"\x05point\x18\x05 \x01(\tR\x05point\x12\x14\n" +
+	"\x05level\x18\x06 \x01(\tR\x05level\x12\x16\n" +
+	"\x06runner\x18\a \x01(\tR\x06runner\x129\n" +
+	"\n" +
+	"started_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x14\n" +
+	"\x05waits\x18\t \x01(\tR\x05waits\x123\n" +
+	"\bprogress\x18\n" +
+	" \x01(\v2\x17.blackstart.v1.ProgressR\bprogress\"B\n" +
+	"\x11ListPointsRequest\x12\x19\n" +
+	"\bdata_set\x18\x01 \x01(\tR\adataSet\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xa6\x01\n" +
+	"\x12ListPointsResponse\x123\n" +
+	"\x06points\x18\x01 \x03(\v2\x1b.blackstart.v1.RestorePointR\x06points\x12-\n" +
+	"\x04work\x18\x02 \x03(\v2\x19.blackstart.v1.BackupWorkR\x04work\x12,\n" +
+	"\x03now\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\"1\n" +
+	"\x12ScanBackupsRequest\x12\x1b\n" +
+	"\tdata_sets\x18\x01 \x03(\tR\bdataSets\"2\n" +
+	"\x13ScanBackupsResponse\x12\x1b\n" +
+	"\tdata_sets\x18\x01 \x03(\tR\bdataSets\"q\n" +
+	"\x14VerifyBackupsRequest\x12\x1b\n" +
+	"\tdata_sets\x18\x01 \x03(\tR\bdataSets\x12\x14\n" +
+	"\x05level\x18\x02 \x01(\tR\x05level\x12\x14\n" +
+	"\x05point\x18\x03 \x01(\tR\x05point\x12\x10\n" +
+	"\x03all\x18\x04 \x01(\bR\x03all\"F\n" +
+	"\x15VerifyBackupsResponse\x12-\n" +
+	"\x04work\x18\x01 \x03(\v2\x19.blackstart.v1.BackupWorkR\x04work\"\xbb\x01\n" +
+	"\x12JudgePointsRequest\x12\x19\n" +
+	"\bdata_set\x18\x01 \x01(\tR\adataSet\x12\x14\n" +
+	"\x05point\x18\x02 \x01(\tR\x05point\x12,\n" +
+	"\x04word\x18\x03 \x01(\x0e2\x18.blackstart.v1.PointWordR\x04word\x12.\n" +
+	"\x04from\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"J\n" +
+	"\x13JudgePointsResponse\x123\n" +
+	"\x06points\x18\x01 \x03(\v2\x1b.blackstart.v1.RestorePointR\x06points\"J\n" +
+	"\x13AuditBackupsRequest\x123\n" +
+	"\x06format\x18\x01 \x01(\x0e2\x1b.blackstart.v1.ReportFormatR\x06format\"]\n" +
+	"\x14AuditBackupsResponse\x12\x12\n" +
+	"\x04body\x18\x01 \x01(\fR\x04body\x12\x14\n" +
+	"\x05short\x18\x02 \x01(\x05R\x05short\x12\x1b\n" +
+	"\tdata_sets\x18\x03 \x01(\x05R\bdataSets\"G\n" +
+	"\x14BisectBackupsRequest\x12\x19\n" +
+	"\bdata_set\x18\x01 \x01(\tR\adataSet\x12\x14\n" +
+	"\x05level\x18\x02 \x01(\tR\x05level\"\xa9\x02\n" +
+	"\x15BisectBackupsResponse\x123\n" +
+	"\x06points\x18\x01 \x03(\v2\x1b.blackstart.v1.RestorePointR\x06points\x12\x1a\n" +
+	"\bchecking\x18\x02 \x01(\tR\bchecking\x12\x18\n" +
+	"\achecked\x18\x03 \x01(\x05R\achecked\x12\x17\n" +
+	"\aat_most\x18\x04 \x01(\x05R\x06atMost\x12/\n" +
+	"\x04good\x18\x05 \x01(\v2\x1b.blackstart.v1.RestorePointR\x04good\x12-\n" +
+	"\x03bad\x18\x06 \x01(\v2\x1b.blackstart.v1.RestorePointR\x03bad\x12\x18\n" +
+	"\averdict\x18\a \x01(\tR\averdict\x12\x12\n" +
+	"\x04done\x18\b \x01(\bR\x04done*a\n" +
 	"\fReportFormat\x12\x1d\n" +
 	"\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16REPORT_FORMAT_MARKDOWN\x10\x01\x12\x16\n" +
-	"\x12REPORT_FORMAT_JSON\x10\x022\x90\r\n" +
+	"\x12REPORT_FORMAT_JSON\x10\x02*p\n" +
+	"\tPointWord\x12\x1a\n" +
+	"\x16POINT_WORD_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15POINT_WORD_QUARANTINE\x10\x01\x12\x16\n" +
+	"\x12POINT_WORD_RELEASE\x10\x02\x12\x14\n" +
+	"\x10POINT_WORD_VOUCH\x10\x032\xdd\x12\n" +
 	"\x0fOperatorService\x12H\n" +
 	"\aDeclare\x12\x1d.blackstart.v1.DeclareRequest\x1a\x1e.blackstart.v1.DeclareResponse\x12?\n" +
 	"\x04Plan\x12\x1a.blackstart.v1.PlanRequest\x1a\x1b.blackstart.v1.PlanResponse\x12H\n" +
@@ -4153,7 +5885,16 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\bShowHost\x12\x1e.blackstart.v1.ShowHostRequest\x1a\x1f.blackstart.v1.ShowHostResponse\x12D\n" +
 	"\x05Watch\x12\x1b.blackstart.v1.WatchRequest\x1a\x1c.blackstart.v1.WatchResponse0\x01\x12E\n" +
 	"\x06Report\x12\x1c.blackstart.v1.ReportRequest\x1a\x1d.blackstart.v1.ReportResponse\x12N\n" +
-	"\tWorkCards\x12\x1f.blackstart.v1.WorkCardsRequest\x1a .blackstart.v1.WorkCardsResponseBLZJgithub.com/blackstart-recovery/blackstart/proto/blackstart/v1;blackstartv1b\x06proto3"
+	"\tWorkCards\x12\x1f.blackstart.v1.WorkCardsRequest\x1a .blackstart.v1.WorkCardsResponse\x12]\n" +
+	"\x0eApproveRestore\x12$.blackstart.v1.ApproveRestoreRequest\x1a%.blackstart.v1.ApproveRestoreResponse\x12Z\n" +
+	"\rCancelAttempt\x12#.blackstart.v1.CancelAttemptRequest\x1a$.blackstart.v1.CancelAttemptResponse\x12Q\n" +
+	"\n" +
+	"ListPoints\x12 .blackstart.v1.ListPointsRequest\x1a!.blackstart.v1.ListPointsResponse\x12T\n" +
+	"\vScanBackups\x12!.blackstart.v1.ScanBackupsRequest\x1a\".blackstart.v1.ScanBackupsResponse\x12Z\n" +
+	"\rVerifyBackups\x12#.blackstart.v1.VerifyBackupsRequest\x1a$.blackstart.v1.VerifyBackupsResponse\x12T\n" +
+	"\vJudgePoints\x12!.blackstart.v1.JudgePointsRequest\x1a\".blackstart.v1.JudgePointsResponse\x12W\n" +
+	"\fAuditBackups\x12\".blackstart.v1.AuditBackupsRequest\x1a#.blackstart.v1.AuditBackupsResponse\x12\\\n" +
+	"\rBisectBackups\x12#.blackstart.v1.BisectBackupsRequest\x1a$.blackstart.v1.BisectBackupsResponse0\x01BLZJgithub.com/blackstart-recovery/blackstart/proto/blackstart/v1;blackstartv1b\x06proto3"
 
 var (
 	file_blackstart_v1_operator_proto_rawDescOnce sync.Once
@@ -4167,180 +5908,252 @@ func file_blackstart_v1_operator_proto_rawDescGZIP() []byte {
 	return file_blackstart_v1_operator_proto_rawDescData
 }
 
-var file_blackstart_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_blackstart_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
 var file_blackstart_v1_operator_proto_goTypes = []any{
 	(ReportFormat)(0),              // 0: blackstart.v1.ReportFormat
-	(*DeclareRequest)(nil),         // 1: blackstart.v1.DeclareRequest
-	(*DeclareResponse)(nil),        // 2: blackstart.v1.DeclareResponse
-	(*PlanRequest)(nil),            // 3: blackstart.v1.PlanRequest
-	(*PlanResponse)(nil),           // 4: blackstart.v1.PlanResponse
-	(*PlannedWave)(nil),            // 5: blackstart.v1.PlannedWave
-	(*PlannedHost)(nil),            // 6: blackstart.v1.PlannedHost
-	(*ApproveRequest)(nil),         // 7: blackstart.v1.ApproveRequest
-	(*ApproveResponse)(nil),        // 8: blackstart.v1.ApproveResponse
-	(*PauseRequest)(nil),           // 9: blackstart.v1.PauseRequest
-	(*PauseResponse)(nil),          // 10: blackstart.v1.PauseResponse
-	(*ResumeRequest)(nil),          // 11: blackstart.v1.ResumeRequest
-	(*ResumeResponse)(nil),         // 12: blackstart.v1.ResumeResponse
-	(*ReviseIncidentRequest)(nil),  // 13: blackstart.v1.ReviseIncidentRequest
-	(*ReviseIncidentResponse)(nil), // 14: blackstart.v1.ReviseIncidentResponse
-	(*AbortRequest)(nil),           // 15: blackstart.v1.AbortRequest
-	(*AbortResponse)(nil),          // 16: blackstart.v1.AbortResponse
-	(*CloseRequest)(nil),           // 17: blackstart.v1.CloseRequest
-	(*CloseResponse)(nil),          // 18: blackstart.v1.CloseResponse
-	(*RetryRequest)(nil),           // 19: blackstart.v1.RetryRequest
-	(*RetryResponse)(nil),          // 20: blackstart.v1.RetryResponse
-	(*SkipRequest)(nil),            // 21: blackstart.v1.SkipRequest
-	(*SkipResponse)(nil),           // 22: blackstart.v1.SkipResponse
-	(*OverrideRequest)(nil),        // 23: blackstart.v1.OverrideRequest
-	(*OverrideResponse)(nil),       // 24: blackstart.v1.OverrideResponse
-	(*ClaimRequest)(nil),           // 25: blackstart.v1.ClaimRequest
-	(*ClaimResponse)(nil),          // 26: blackstart.v1.ClaimResponse
-	(*HandsDoneRequest)(nil),       // 27: blackstart.v1.HandsDoneRequest
-	(*HandsDoneResponse)(nil),      // 28: blackstart.v1.HandsDoneResponse
-	(*ClearDebtRequest)(nil),       // 29: blackstart.v1.ClearDebtRequest
-	(*ClearDebtResponse)(nil),      // 30: blackstart.v1.ClearDebtResponse
-	(*ListAgentsRequest)(nil),      // 31: blackstart.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),     // 32: blackstart.v1.ListAgentsResponse
-	(*Agent)(nil),                  // 33: blackstart.v1.Agent
-	(*ListIncidentsRequest)(nil),   // 34: blackstart.v1.ListIncidentsRequest
-	(*ListIncidentsResponse)(nil),  // 35: blackstart.v1.ListIncidentsResponse
-	(*ShowIncidentRequest)(nil),    // 36: blackstart.v1.ShowIncidentRequest
-	(*ShowIncidentResponse)(nil),   // 37: blackstart.v1.ShowIncidentResponse
-	(*ListHostsRequest)(nil),       // 38: blackstart.v1.ListHostsRequest
-	(*ListHostsResponse)(nil),      // 39: blackstart.v1.ListHostsResponse
-	(*ShowHostRequest)(nil),        // 40: blackstart.v1.ShowHostRequest
-	(*ShowHostResponse)(nil),       // 41: blackstart.v1.ShowHostResponse
-	(*WatchRequest)(nil),           // 42: blackstart.v1.WatchRequest
-	(*WatchResponse)(nil),          // 43: blackstart.v1.WatchResponse
-	(*WorkCardsRequest)(nil),       // 44: blackstart.v1.WorkCardsRequest
-	(*WorkCardsResponse)(nil),      // 45: blackstart.v1.WorkCardsResponse
-	(*ReportRequest)(nil),          // 46: blackstart.v1.ReportRequest
-	(*ReportResponse)(nil),         // 47: blackstart.v1.ReportResponse
-	(*Incident)(nil),               // 48: blackstart.v1.Incident
-	(*PlaybookVersion)(nil),        // 49: blackstart.v1.PlaybookVersion
-	(*Service)(nil),                // 50: blackstart.v1.Service
-	(*Wave)(nil),                   // 51: blackstart.v1.Wave
-	(*Counts)(nil),                 // 52: blackstart.v1.Counts
-	(*Forecast)(nil),               // 53: blackstart.v1.Forecast
-	(*Host)(nil),                   // 54: blackstart.v1.Host
-	(*Rung)(nil),                   // 55: blackstart.v1.Rung
-	(*Attempt)(nil),                // 56: blackstart.v1.Attempt
-	(*Debt)(nil),                   // 57: blackstart.v1.Debt
-	(*Entry)(nil),                  // 58: blackstart.v1.Entry
-	nil,                            // 59: blackstart.v1.Incident.ScopeEntry
-	(*timestamppb.Timestamp)(nil),  // 60: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 61: google.protobuf.Duration
+	(PointWord)(0),                 // 1: blackstart.v1.PointWord
+	(*DeclareRequest)(nil),         // 2: blackstart.v1.DeclareRequest
+	(*DeclareResponse)(nil),        // 3: blackstart.v1.DeclareResponse
+	(*PlanRequest)(nil),            // 4: blackstart.v1.PlanRequest
+	(*PlanResponse)(nil),           // 5: blackstart.v1.PlanResponse
+	(*PlannedWave)(nil),            // 6: blackstart.v1.PlannedWave
+	(*PlannedHost)(nil),            // 7: blackstart.v1.PlannedHost
+	(*ApproveRequest)(nil),         // 8: blackstart.v1.ApproveRequest
+	(*ApproveResponse)(nil),        // 9: blackstart.v1.ApproveResponse
+	(*PauseRequest)(nil),           // 10: blackstart.v1.PauseRequest
+	(*PauseResponse)(nil),          // 11: blackstart.v1.PauseResponse
+	(*ResumeRequest)(nil),          // 12: blackstart.v1.ResumeRequest
+	(*ResumeResponse)(nil),         // 13: blackstart.v1.ResumeResponse
+	(*ReviseIncidentRequest)(nil),  // 14: blackstart.v1.ReviseIncidentRequest
+	(*ReviseIncidentResponse)(nil), // 15: blackstart.v1.ReviseIncidentResponse
+	(*AbortRequest)(nil),           // 16: blackstart.v1.AbortRequest
+	(*AbortResponse)(nil),          // 17: blackstart.v1.AbortResponse
+	(*CloseRequest)(nil),           // 18: blackstart.v1.CloseRequest
+	(*CloseResponse)(nil),          // 19: blackstart.v1.CloseResponse
+	(*RetryRequest)(nil),           // 20: blackstart.v1.RetryRequest
+	(*RetryResponse)(nil),          // 21: blackstart.v1.RetryResponse
+	(*SkipRequest)(nil),            // 22: blackstart.v1.SkipRequest
+	(*SkipResponse)(nil),           // 23: blackstart.v1.SkipResponse
+	(*OverrideRequest)(nil),        // 24: blackstart.v1.OverrideRequest
+	(*OverrideResponse)(nil),       // 25: blackstart.v1.OverrideResponse
+	(*ClaimRequest)(nil),           // 26: blackstart.v1.ClaimRequest
+	(*ClaimResponse)(nil),          // 27: blackstart.v1.ClaimResponse
+	(*HandsDoneRequest)(nil),       // 28: blackstart.v1.HandsDoneRequest
+	(*HandsDoneResponse)(nil),      // 29: blackstart.v1.HandsDoneResponse
+	(*ClearDebtRequest)(nil),       // 30: blackstart.v1.ClearDebtRequest
+	(*ClearDebtResponse)(nil),      // 31: blackstart.v1.ClearDebtResponse
+	(*ListAgentsRequest)(nil),      // 32: blackstart.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),     // 33: blackstart.v1.ListAgentsResponse
+	(*Agent)(nil),                  // 34: blackstart.v1.Agent
+	(*ListIncidentsRequest)(nil),   // 35: blackstart.v1.ListIncidentsRequest
+	(*ListIncidentsResponse)(nil),  // 36: blackstart.v1.ListIncidentsResponse
+	(*ShowIncidentRequest)(nil),    // 37: blackstart.v1.ShowIncidentRequest
+	(*ShowIncidentResponse)(nil),   // 38: blackstart.v1.ShowIncidentResponse
+	(*ListHostsRequest)(nil),       // 39: blackstart.v1.ListHostsRequest
+	(*ListHostsResponse)(nil),      // 40: blackstart.v1.ListHostsResponse
+	(*ShowHostRequest)(nil),        // 41: blackstart.v1.ShowHostRequest
+	(*ShowHostResponse)(nil),       // 42: blackstart.v1.ShowHostResponse
+	(*WatchRequest)(nil),           // 43: blackstart.v1.WatchRequest
+	(*WatchResponse)(nil),          // 44: blackstart.v1.WatchResponse
+	(*WorkCardsRequest)(nil),       // 45: blackstart.v1.WorkCardsRequest
+	(*WorkCardsResponse)(nil),      // 46: blackstart.v1.WorkCardsResponse
+	(*ReportRequest)(nil),          // 47: blackstart.v1.ReportRequest
+	(*ReportResponse)(nil),         // 48: blackstart.v1.ReportResponse
+	(*Incident)(nil),               // 49: blackstart.v1.Incident
+	(*PlaybookVersion)(nil),        // 50: blackstart.v1.PlaybookVersion
+	(*Service)(nil),                // 51: blackstart.v1.Service
+	(*Wave)(nil),                   // 52: blackstart.v1.Wave
+	(*Counts)(nil),                 // 53: blackstart.v1.Counts
+	(*Forecast)(nil),               // 54: blackstart.v1.Forecast
+	(*Host)(nil),                   // 55: blackstart.v1.Host
+	(*Progress)(nil),               // 56: blackstart.v1.Progress
+	(*RestoreOffer)(nil),           // 57: blackstart.v1.RestoreOffer
+	(*Rung)(nil),                   // 58: blackstart.v1.Rung
+	(*Attempt)(nil),                // 59: blackstart.v1.Attempt
+	(*Debt)(nil),                   // 60: blackstart.v1.Debt
+	(*Entry)(nil),                  // 61: blackstart.v1.Entry
+	(*ApproveRestoreRequest)(nil),  // 62: blackstart.v1.ApproveRestoreRequest
+	(*ApproveRestoreResponse)(nil), // 63: blackstart.v1.ApproveRestoreResponse
+	(*CancelAttemptRequest)(nil),   // 64: blackstart.v1.CancelAttemptRequest
+	(*CancelAttemptResponse)(nil),  // 65: blackstart.v1.CancelAttemptResponse
+	(*RestorePoint)(nil),           // 66: blackstart.v1.RestorePoint
+	(*PointVerdict)(nil),           // 67: blackstart.v1.PointVerdict
+	(*BackupWork)(nil),             // 68: blackstart.v1.BackupWork
+	(*ListPointsRequest)(nil),      // 69: blackstart.v1.ListPointsRequest
+	(*ListPointsResponse)(nil),     // 70: blackstart.v1.ListPointsResponse
+	(*ScanBackupsRequest)(nil),     // 71: blackstart.v1.ScanBackupsRequest
+	(*ScanBackupsResponse)(nil),    // 72: blackstart.v1.ScanBackupsResponse
+	(*VerifyBackupsRequest)(nil),   // 73: blackstart.v1.VerifyBackupsRequest
+	(*VerifyBackupsResponse)(nil),  // 74: blackstart.v1.VerifyBackupsResponse
+	(*JudgePointsRequest)(nil),     // 75: blackstart.v1.JudgePointsRequest
+	(*JudgePointsResponse)(nil),    // 76: blackstart.v1.JudgePointsResponse
+	(*AuditBackupsRequest)(nil),    // 77: blackstart.v1.AuditBackupsRequest
+	(*AuditBackupsResponse)(nil),   // 78: blackstart.v1.AuditBackupsResponse
+	(*BisectBackupsRequest)(nil),   // 79: blackstart.v1.BisectBackupsRequest
+	(*BisectBackupsResponse)(nil),  // 80: blackstart.v1.BisectBackupsResponse
+	nil,                            // 81: blackstart.v1.Incident.ScopeEntry
+	(*timestamppb.Timestamp)(nil),  // 82: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 83: google.protobuf.Duration
 }
 var file_blackstart_v1_operator_proto_depIdxs = []int32{
-	60, // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
-	48, // 1: blackstart.v1.DeclareResponse.incident:type_name -> blackstart.v1.Incident
-	5,  // 2: blackstart.v1.PlanResponse.waves:type_name -> blackstart.v1.PlannedWave
-	6,  // 3: blackstart.v1.PlanResponse.excluded:type_name -> blackstart.v1.PlannedHost
-	6,  // 4: blackstart.v1.PlannedWave.hosts:type_name -> blackstart.v1.PlannedHost
-	48, // 5: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
-	48, // 6: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
-	48, // 7: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
-	48, // 8: blackstart.v1.ReviseIncidentResponse.incident:type_name -> blackstart.v1.Incident
-	48, // 9: blackstart.v1.AbortResponse.incident:type_name -> blackstart.v1.Incident
-	48, // 10: blackstart.v1.CloseResponse.incident:type_name -> blackstart.v1.Incident
-	54, // 11: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
-	54, // 12: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
-	48, // 13: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
-	61, // 14: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
-	54, // 15: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
-	61, // 16: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
-	54, // 17: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
-	54, // 18: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
-	33, // 19: blackstart.v1.ListAgentsResponse.agents:type_name -> blackstart.v1.Agent
-	60, // 20: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
-	48, // 21: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
-	48, // 22: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
-	54, // 23: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
-	54, // 24: blackstart.v1.ShowHostResponse.host:type_name -> blackstart.v1.Host
-	58, // 25: blackstart.v1.ShowHostResponse.story:type_name -> blackstart.v1.Entry
-	48, // 26: blackstart.v1.WatchResponse.incident:type_name -> blackstart.v1.Incident
-	58, // 27: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
-	0,  // 28: blackstart.v1.WorkCardsRequest.format:type_name -> blackstart.v1.ReportFormat
-	0,  // 29: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
-	60, // 30: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
-	60, // 31: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
-	60, // 32: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
-	51, // 33: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
-	52, // 34: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
-	53, // 35: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
-	60, // 36: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
-	50, // 37: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
-	59, // 38: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
-	49, // 39: blackstart.v1.Incident.playbook_versions:type_name -> blackstart.v1.PlaybookVersion
-	60, // 40: blackstart.v1.PlaybookVersion.since:type_name -> google.protobuf.Timestamp
-	60, // 41: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
-	60, // 42: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
-	52, // 43: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
-	60, // 44: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
-	60, // 45: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
-	60, // 46: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
-	60, // 47: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
-	56, // 48: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
-	57, // 49: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
-	60, // 50: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
-	60, // 51: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
-	55, // 52: blackstart.v1.Host.ladder:type_name -> blackstart.v1.Rung
-	60, // 53: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	60, // 54: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	60, // 55: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
-	60, // 56: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
-	60, // 57: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
-	1,  // 58: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
-	3,  // 59: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
-	7,  // 60: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
-	9,  // 61: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
-	11, // 62: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
-	13, // 63: blackstart.v1.OperatorService.ReviseIncident:input_type -> blackstart.v1.ReviseIncidentRequest
-	15, // 64: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
-	17, // 65: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
-	19, // 66: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
-	21, // 67: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
-	23, // 68: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
-	25, // 69: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
-	27, // 70: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
-	29, // 71: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
-	31, // 72: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
-	34, // 73: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
-	36, // 74: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
-	38, // 75: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
-	40, // 76: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
-	42, // 77: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
-	46, // 78: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
-	44, // 79: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
-	2,  // 80: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
-	4,  // 81: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
-	8,  // 82: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
-	10, // 83: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
-	12, // 84: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
-	14, // 85: blackstart.v1.OperatorService.ReviseIncident:output_type -> blackstart.v1.ReviseIncidentResponse
-	16, // 86: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
-	18, // 87: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
-	20, // 88: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
-	22, // 89: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
-	24, // 90: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
-	26, // 91: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
-	28, // 92: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
-	30, // 93: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
-	32, // 94: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
-	35, // 95: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
-	37, // 96: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
-	39, // 97: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
-	41, // 98: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
-	43, // 99: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
-	47, // 100: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
-	45, // 101: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
-	80, // [80:102] is the sub-list for method output_type
-	58, // [58:80] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	82,  // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
+	82,  // 1: blackstart.v1.DeclareRequest.cutoff:type_name -> google.protobuf.Timestamp
+	49,  // 2: blackstart.v1.DeclareResponse.incident:type_name -> blackstart.v1.Incident
+	6,   // 3: blackstart.v1.PlanResponse.waves:type_name -> blackstart.v1.PlannedWave
+	7,   // 4: blackstart.v1.PlanResponse.excluded:type_name -> blackstart.v1.PlannedHost
+	7,   // 5: blackstart.v1.PlannedWave.hosts:type_name -> blackstart.v1.PlannedHost
+	83,  // 6: blackstart.v1.PlannedHost.estimate:type_name -> google.protobuf.Duration
+	83,  // 7: blackstart.v1.PlannedHost.queue:type_name -> google.protobuf.Duration
+	83,  // 8: blackstart.v1.PlannedHost.loss:type_name -> google.protobuf.Duration
+	49,  // 9: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
+	49,  // 10: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
+	49,  // 11: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
+	49,  // 12: blackstart.v1.ReviseIncidentResponse.incident:type_name -> blackstart.v1.Incident
+	49,  // 13: blackstart.v1.AbortResponse.incident:type_name -> blackstart.v1.Incident
+	49,  // 14: blackstart.v1.CloseResponse.incident:type_name -> blackstart.v1.Incident
+	55,  // 15: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
+	55,  // 16: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
+	49,  // 17: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
+	83,  // 18: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
+	55,  // 19: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
+	83,  // 20: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
+	55,  // 21: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
+	55,  // 22: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
+	34,  // 23: blackstart.v1.ListAgentsResponse.agents:type_name -> blackstart.v1.Agent
+	82,  // 24: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
+	49,  // 25: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
+	49,  // 26: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
+	55,  // 27: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
+	55,  // 28: blackstart.v1.ShowHostResponse.host:type_name -> blackstart.v1.Host
+	61,  // 29: blackstart.v1.ShowHostResponse.story:type_name -> blackstart.v1.Entry
+	49,  // 30: blackstart.v1.WatchResponse.incident:type_name -> blackstart.v1.Incident
+	61,  // 31: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
+	0,   // 32: blackstart.v1.WorkCardsRequest.format:type_name -> blackstart.v1.ReportFormat
+	0,   // 33: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
+	82,  // 34: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
+	82,  // 35: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
+	82,  // 36: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
+	52,  // 37: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
+	53,  // 38: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
+	54,  // 39: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
+	82,  // 40: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
+	51,  // 41: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
+	81,  // 42: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
+	50,  // 43: blackstart.v1.Incident.playbook_versions:type_name -> blackstart.v1.PlaybookVersion
+	82,  // 44: blackstart.v1.PlaybookVersion.since:type_name -> google.protobuf.Timestamp
+	82,  // 45: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
+	82,  // 46: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
+	53,  // 47: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
+	82,  // 48: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
+	82,  // 49: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
+	82,  // 50: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
+	82,  // 51: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
+	59,  // 52: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
+	60,  // 53: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
+	82,  // 54: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	82,  // 55: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
+	58,  // 56: blackstart.v1.Host.ladder:type_name -> blackstart.v1.Rung
+	56,  // 57: blackstart.v1.Host.progress:type_name -> blackstart.v1.Progress
+	57,  // 58: blackstart.v1.Host.restore:type_name -> blackstart.v1.RestoreOffer
+	83,  // 59: blackstart.v1.Progress.left:type_name -> google.protobuf.Duration
+	82,  // 60: blackstart.v1.Progress.at:type_name -> google.protobuf.Timestamp
+	82,  // 61: blackstart.v1.RestoreOffer.moment:type_name -> google.protobuf.Timestamp
+	83,  // 62: blackstart.v1.RestoreOffer.loss:type_name -> google.protobuf.Duration
+	83,  // 63: blackstart.v1.RestoreOffer.estimate:type_name -> google.protobuf.Duration
+	82,  // 64: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	82,  // 65: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	82,  // 66: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
+	82,  // 67: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
+	82,  // 68: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
+	83,  // 69: blackstart.v1.ApproveRestoreRequest.loss:type_name -> google.protobuf.Duration
+	55,  // 70: blackstart.v1.ApproveRestoreResponse.host:type_name -> blackstart.v1.Host
+	55,  // 71: blackstart.v1.CancelAttemptResponse.host:type_name -> blackstart.v1.Host
+	82,  // 72: blackstart.v1.RestorePoint.taken_at:type_name -> google.protobuf.Timestamp
+	82,  // 73: blackstart.v1.RestorePoint.until:type_name -> google.protobuf.Timestamp
+	82,  // 74: blackstart.v1.RestorePoint.seen_at:type_name -> google.protobuf.Timestamp
+	67,  // 75: blackstart.v1.RestorePoint.checks:type_name -> blackstart.v1.PointVerdict
+	82,  // 76: blackstart.v1.RestorePoint.quarantined_from:type_name -> google.protobuf.Timestamp
+	82,  // 77: blackstart.v1.PointVerdict.at:type_name -> google.protobuf.Timestamp
+	82,  // 78: blackstart.v1.PointVerdict.moment:type_name -> google.protobuf.Timestamp
+	82,  // 79: blackstart.v1.BackupWork.started_at:type_name -> google.protobuf.Timestamp
+	56,  // 80: blackstart.v1.BackupWork.progress:type_name -> blackstart.v1.Progress
+	66,  // 81: blackstart.v1.ListPointsResponse.points:type_name -> blackstart.v1.RestorePoint
+	68,  // 82: blackstart.v1.ListPointsResponse.work:type_name -> blackstart.v1.BackupWork
+	82,  // 83: blackstart.v1.ListPointsResponse.now:type_name -> google.protobuf.Timestamp
+	68,  // 84: blackstart.v1.VerifyBackupsResponse.work:type_name -> blackstart.v1.BackupWork
+	1,   // 85: blackstart.v1.JudgePointsRequest.word:type_name -> blackstart.v1.PointWord
+	82,  // 86: blackstart.v1.JudgePointsRequest.from:type_name -> google.protobuf.Timestamp
+	66,  // 87: blackstart.v1.JudgePointsResponse.points:type_name -> blackstart.v1.RestorePoint
+	0,   // 88: blackstart.v1.AuditBackupsRequest.format:type_name -> blackstart.v1.ReportFormat
+	66,  // 89: blackstart.v1.BisectBackupsResponse.points:type_name -> blackstart.v1.RestorePoint
+	66,  // 90: blackstart.v1.BisectBackupsResponse.good:type_name -> blackstart.v1.RestorePoint
+	66,  // 91: blackstart.v1.BisectBackupsResponse.bad:type_name -> blackstart.v1.RestorePoint
+	2,   // 92: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
+	4,   // 93: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
+	8,   // 94: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
+	10,  // 95: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
+	12,  // 96: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
+	14,  // 97: blackstart.v1.OperatorService.ReviseIncident:input_type -> blackstart.v1.ReviseIncidentRequest
+	16,  // 98: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
+	18,  // 99: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
+	20,  // 100: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
+	22,  // 101: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
+	24,  // 102: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
+	26,  // 103: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
+	28,  // 104: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
+	30,  // 105: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
+	32,  // 106: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
+	35,  // 107: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
+	37,  // 108: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
+	39,  // 109: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
+	41,  // 110: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
+	43,  // 111: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
+	47,  // 112: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
+	45,  // 113: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
+	62,  // 114: blackstart.v1.OperatorService.ApproveRestore:input_type -> blackstart.v1.ApproveRestoreRequest
+	64,  // 115: blackstart.v1.OperatorService.CancelAttempt:input_type -> blackstart.v1.CancelAttemptRequest
+	69,  // 116: blackstart.v1.OperatorService.ListPoints:input_type -> blackstart.v1.ListPointsRequest
+	71,  // 117: blackstart.v1.OperatorService.ScanBackups:input_type -> blackstart.v1.ScanBackupsRequest
+	73,  // 118: blackstart.v1.OperatorService.VerifyBackups:input_type -> blackstart.v1.VerifyBackupsRequest
+	75,  // 119: blackstart.v1.OperatorService.JudgePoints:input_type -> blackstart.v1.JudgePointsRequest
+	77,  // 120: blackstart.v1.OperatorService.AuditBackups:input_type -> blackstart.v1.AuditBackupsRequest
+	79,  // 121: blackstart.v1.OperatorService.BisectBackups:input_type -> blackstart.v1.BisectBackupsRequest
+	3,   // 122: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
+	5,   // 123: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
+	9,   // 124: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
+	11,  // 125: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
+	13,  // 126: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
+	15,  // 127: blackstart.v1.OperatorService.ReviseIncident:output_type -> blackstart.v1.ReviseIncidentResponse
+	17,  // 128: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
+	19,  // 129: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
+	21,  // 130: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
+	23,  // 131: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
+	25,  // 132: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
+	27,  // 133: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
+	29,  // 134: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
+	31,  // 135: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
+	33,  // 136: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
+	36,  // 137: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
+	38,  // 138: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
+	40,  // 139: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
+	42,  // 140: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
+	44,  // 141: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
+	48,  // 142: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
+	46,  // 143: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
+	63,  // 144: blackstart.v1.OperatorService.ApproveRestore:output_type -> blackstart.v1.ApproveRestoreResponse
+	65,  // 145: blackstart.v1.OperatorService.CancelAttempt:output_type -> blackstart.v1.CancelAttemptResponse
+	70,  // 146: blackstart.v1.OperatorService.ListPoints:output_type -> blackstart.v1.ListPointsResponse
+	72,  // 147: blackstart.v1.OperatorService.ScanBackups:output_type -> blackstart.v1.ScanBackupsResponse
+	74,  // 148: blackstart.v1.OperatorService.VerifyBackups:output_type -> blackstart.v1.VerifyBackupsResponse
+	76,  // 149: blackstart.v1.OperatorService.JudgePoints:output_type -> blackstart.v1.JudgePointsResponse
+	78,  // 150: blackstart.v1.OperatorService.AuditBackups:output_type -> blackstart.v1.AuditBackupsResponse
+	80,  // 151: blackstart.v1.OperatorService.BisectBackups:output_type -> blackstart.v1.BisectBackupsResponse
+	122, // [122:152] is the sub-list for method output_type
+	92,  // [92:122] is the sub-list for method input_type
+	92,  // [92:92] is the sub-list for extension type_name
+	92,  // [92:92] is the sub-list for extension extendee
+	0,   // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_blackstart_v1_operator_proto_init() }
@@ -4353,8 +6166,8 @@ func file_blackstart_v1_operator_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_blackstart_v1_operator_proto_rawDesc), len(file_blackstart_v1_operator_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   59,
+			NumEnums:      2,
+			NumMessages:   80,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

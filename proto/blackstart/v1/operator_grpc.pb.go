@@ -41,6 +41,14 @@ const (
 	OperatorService_Watch_FullMethodName          = "/blackstart.v1.OperatorService/Watch"
 	OperatorService_Report_FullMethodName         = "/blackstart.v1.OperatorService/Report"
 	OperatorService_WorkCards_FullMethodName      = "/blackstart.v1.OperatorService/WorkCards"
+	OperatorService_ApproveRestore_FullMethodName = "/blackstart.v1.OperatorService/ApproveRestore"
+	OperatorService_CancelAttempt_FullMethodName  = "/blackstart.v1.OperatorService/CancelAttempt"
+	OperatorService_ListPoints_FullMethodName     = "/blackstart.v1.OperatorService/ListPoints"
+	OperatorService_ScanBackups_FullMethodName    = "/blackstart.v1.OperatorService/ScanBackups"
+	OperatorService_VerifyBackups_FullMethodName  = "/blackstart.v1.OperatorService/VerifyBackups"
+	OperatorService_JudgePoints_FullMethodName    = "/blackstart.v1.OperatorService/JudgePoints"
+	OperatorService_AuditBackups_FullMethodName   = "/blackstart.v1.OperatorService/AuditBackups"
+	OperatorService_BisectBackups_FullMethodName  = "/blackstart.v1.OperatorService/BisectBackups"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -75,6 +83,23 @@ type OperatorServiceClient interface {
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error)
 	WorkCards(ctx context.Context, in *WorkCardsRequest, opts ...grpc.CallOption) (*WorkCardsResponse, error)
+	// ApproveRestore consents to restore one host, with the loss in view that was read.
+	ApproveRestore(ctx context.Context, in *ApproveRestoreRequest, opts ...grpc.CallOption) (*ApproveRestoreResponse, error)
+	// CancelAttempt lets go of a restore under way.
+	CancelAttempt(ctx context.Context, in *CancelAttemptRequest, opts ...grpc.CallOption) (*CancelAttemptResponse, error)
+	// ListPoints tells the restore points that are known, and the work on them that is under way.
+	ListPoints(ctx context.Context, in *ListPointsRequest, opts ...grpc.CallOption) (*ListPointsResponse, error)
+	// ScanBackups has the repositories listed now.
+	ScanBackups(ctx context.Context, in *ScanBackupsRequest, opts ...grpc.CallOption) (*ScanBackupsResponse, error)
+	// VerifyBackups has restore points checked now, one after the other in each repository.
+	VerifyBackups(ctx context.Context, in *VerifyBackupsRequest, opts ...grpc.CallOption) (*VerifyBackupsResponse, error)
+	// JudgePoints is a person's word on points: quarantine, release, or "I looked" (L5).
+	JudgePoints(ctx context.Context, in *JudgePointsRequest, opts ...grpc.CallOption) (*JudgePointsResponse, error)
+	// AuditBackups holds every data set against its policy.
+	AuditBackups(ctx context.Context, in *AuditBackupsRequest, opts ...grpc.CallOption) (*AuditBackupsResponse, error)
+	// BisectBackups finds between which two kept points of a data set the damage came in. It checks points as it goes, and sends its
+	// standing after each.
+	BisectBackups(ctx context.Context, in *BisectBackupsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BisectBackupsResponse], error)
 }
 
 type operatorServiceClient struct {
@@ -314,6 +339,95 @@ func (c *operatorServiceClient) WorkCards(ctx context.Context, in *WorkCardsRequ
 	return out, nil
 }
 
+func (c *operatorServiceClient) ApproveRestore(ctx context.Context, in *ApproveRestoreRequest, opts ...grpc.CallOption) (*ApproveRestoreResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ApproveRestoreResponse)
+	err := c.cc.Invoke(ctx, OperatorService_ApproveRestore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) CancelAttempt(ctx context.Context, in *CancelAttemptRequest, opts ...grpc.CallOption) (*CancelAttemptResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelAttemptResponse)
+	err := c.cc.Invoke(ctx, OperatorService_CancelAttempt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) ListPoints(ctx context.Context, in *ListPointsRequest, opts ...grpc.CallOption) (*ListPointsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPointsResponse)
+	err := c.cc.Invoke(ctx, OperatorService_ListPoints_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) ScanBackups(ctx context.Context, in *ScanBackupsRequest, opts ...grpc.CallOption) (*ScanBackupsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ScanBackupsResponse)
+	err := c.cc.Invoke(ctx, OperatorService_ScanBackups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) VerifyBackups(ctx context.Context, in *VerifyBackupsRequest, opts ...grpc.CallOption) (*VerifyBackupsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VerifyBackupsResponse)
+	err := c.cc.Invoke(ctx, OperatorService_VerifyBackups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) JudgePoints(ctx context.Context, in *JudgePointsRequest, opts ...grpc.CallOption) (*JudgePointsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JudgePointsResponse)
+	err := c.cc.Invoke(ctx, OperatorService_JudgePoints_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) AuditBackups(ctx context.Context, in *AuditBackupsRequest, opts ...grpc.CallOption) (*AuditBackupsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AuditBackupsResponse)
+	err := c.cc.Invoke(ctx, OperatorService_AuditBackups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) BisectBackups(ctx context.Context, in *BisectBackupsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BisectBackupsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[1], OperatorService_BisectBackups_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BisectBackupsRequest, BisectBackupsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_BisectBackupsClient = grpc.ServerStreamingClient[BisectBackupsResponse]
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -346,6 +460,23 @@ type OperatorServiceServer interface {
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	Report(context.Context, *ReportRequest) (*ReportResponse, error)
 	WorkCards(context.Context, *WorkCardsRequest) (*WorkCardsResponse, error)
+	// ApproveRestore consents to restore one host, with the loss in view that was read.
+	ApproveRestore(context.Context, *ApproveRestoreRequest) (*ApproveRestoreResponse, error)
+	// CancelAttempt lets go of a restore under way.
+	CancelAttempt(context.Context, *CancelAttemptRequest) (*CancelAttemptResponse, error)
+	// ListPoints tells the restore points that are known, and the work on them that is under way.
+	ListPoints(context.Context, *ListPointsRequest) (*ListPointsResponse, error)
+	// ScanBackups has the repositories listed now.
+	ScanBackups(context.Context, *ScanBackupsRequest) (*ScanBackupsResponse, error)
+	// VerifyBackups has restore points checked now, one after the other in each repository.
+	VerifyBackups(context.Context, *VerifyBackupsRequest) (*VerifyBackupsResponse, error)
+	// JudgePoints is a person's word on points: quarantine, release, or "I looked" (L5).
+	JudgePoints(context.Context, *JudgePointsRequest) (*JudgePointsResponse, error)
+	// AuditBackups holds every data set against its policy.
+	AuditBackups(context.Context, *AuditBackupsRequest) (*AuditBackupsResponse, error)
+	// BisectBackups finds between which two kept points of a data set the damage came in. It checks points as it goes, and sends its
+	// standing after each.
+	BisectBackups(*BisectBackupsRequest, grpc.ServerStreamingServer[BisectBackupsResponse]) error
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -421,6 +552,30 @@ func (UnimplementedOperatorServiceServer) Report(context.Context, *ReportRequest
 }
 func (UnimplementedOperatorServiceServer) WorkCards(context.Context, *WorkCardsRequest) (*WorkCardsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method WorkCards not implemented")
+}
+func (UnimplementedOperatorServiceServer) ApproveRestore(context.Context, *ApproveRestoreRequest) (*ApproveRestoreResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ApproveRestore not implemented")
+}
+func (UnimplementedOperatorServiceServer) CancelAttempt(context.Context, *CancelAttemptRequest) (*CancelAttemptResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelAttempt not implemented")
+}
+func (UnimplementedOperatorServiceServer) ListPoints(context.Context, *ListPointsRequest) (*ListPointsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPoints not implemented")
+}
+func (UnimplementedOperatorServiceServer) ScanBackups(context.Context, *ScanBackupsRequest) (*ScanBackupsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ScanBackups not implemented")
+}
+func (UnimplementedOperatorServiceServer) VerifyBackups(context.Context, *VerifyBackupsRequest) (*VerifyBackupsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VerifyBackups not implemented")
+}
+func (UnimplementedOperatorServiceServer) JudgePoints(context.Context, *JudgePointsRequest) (*JudgePointsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method JudgePoints not implemented")
+}
+func (UnimplementedOperatorServiceServer) AuditBackups(context.Context, *AuditBackupsRequest) (*AuditBackupsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AuditBackups not implemented")
+}
+func (UnimplementedOperatorServiceServer) BisectBackups(*BisectBackupsRequest, grpc.ServerStreamingServer[BisectBackupsResponse]) error {
+	return status.Error(codes.Unimplemented, "method BisectBackups not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -832,6 +987,143 @@ func _OperatorService_WorkCards_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_ApproveRestore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ApproveRestoreRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).ApproveRestore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_ApproveRestore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).ApproveRestore(ctx, req.(*ApproveRestoreRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_CancelAttempt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelAttemptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).CancelAttempt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_CancelAttempt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).CancelAttempt(ctx, req.(*CancelAttemptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_ListPoints_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPointsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).ListPoints(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_ListPoints_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).ListPoints(ctx, req.(*ListPointsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_ScanBackups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScanBackupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).ScanBackups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_ScanBackups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).ScanBackups(ctx, req.(*ScanBackupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_VerifyBackups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VerifyBackupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).VerifyBackups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_VerifyBackups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).VerifyBackups(ctx, req.(*VerifyBackupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_JudgePoints_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JudgePointsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).JudgePoints(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_JudgePoints_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).JudgePoints(ctx, req.(*JudgePointsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_AuditBackups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuditBackupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).AuditBackups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_AuditBackups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).AuditBackups(ctx, req.(*AuditBackupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_BisectBackups_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BisectBackupsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServiceServer).BisectBackups(m, &grpc.GenericServerStream[BisectBackupsRequest, BisectBackupsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_BisectBackupsServer = grpc.ServerStreamingServer[BisectBackupsResponse]
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -923,11 +1215,44 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "WorkCards",
 			Handler:    _OperatorService_WorkCards_Handler,
 		},
+		{
+			MethodName: "ApproveRestore",
+			Handler:    _OperatorService_ApproveRestore_Handler,
+		},
+		{
+			MethodName: "CancelAttempt",
+			Handler:    _OperatorService_CancelAttempt_Handler,
+		},
+		{
+			MethodName: "ListPoints",
+			Handler:    _OperatorService_ListPoints_Handler,
+		},
+		{
+			MethodName: "ScanBackups",
+			Handler:    _OperatorService_ScanBackups_Handler,
+		},
+		{
+			MethodName: "VerifyBackups",
+			Handler:    _OperatorService_VerifyBackups_Handler,
+		},
+		{
+			MethodName: "JudgePoints",
+			Handler:    _OperatorService_JudgePoints_Handler,
+		},
+		{
+			MethodName: "AuditBackups",
+			Handler:    _OperatorService_AuditBackups_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Watch",
 			Handler:       _OperatorService_Watch_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "BisectBackups",
+			Handler:       _OperatorService_BisectBackups_Handler,
 			ServerStreams: true,
 		},
 	},
