@@ -156,16 +156,53 @@ type Quarantine struct {
 	Lifted bool      `json:"lifted,omitempty"`
 }
 
-// Level is the highest level that the point has passed; L0 when it has only been listed.
+// Level is the highest level that the point has passed and that no later check has put in doubt; L0 when it has only been listed.
 func (p *RestorePoint) Level() Level {
 	best := L0
 	for _, c := range p.Checks {
-		if c.OK && c.Level > best {
+		if c.OK && c.Level > best && !p.doubted(c) {
 			best = c.Level
 		}
 	}
 	return best
 }
+
+// doubted reports whether a check that is no older has failed at the same level or below.
+func (p *RestorePoint) doubted(by PointCheck) bool {
+	for _, c := range p.Checks {
+		if !c.OK && c.Level <= by.Level && !c.At.Before(by.At) {
+			return true
+		}
+	}
+	return false
+}
+
+// VerifiedAt is when the level that the point has was last confirmed; zero at L0.
+func (p *RestorePoint) VerifiedAt() time.Time {
+	var at time.Time
+	level := p.Level()
+	for _, c := range p.Checks {
+		if level > L0 && c.OK && c.Level == level && c.At.After(at) {
+			at = c.At
+		}
+	}
+	return at
+}
+
+// Latest is the newest moment whose data the point holds.
+func (p *RestorePoint) Latest() time.Time {
+	if p.Kind == PointDatabase && p.Until.After(p.TakenAt) {
+		return p.Until
+	}
+	return p.TakenAt
+}
+
+// Quarantined reports whether nothing of the point may be restored.
+func (p *RestorePoint) Quarantined() bool {
+	return p.Quarantine.active() && !p.Quarantine.From.After(p.TakenAt)
+}
+
+func (q *Quarantine) active() bool { return q != nil && !q.Lifted }
 
 // SetWork is what a job does with one data set.
 type SetWork struct {
