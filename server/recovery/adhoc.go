@@ -120,7 +120,7 @@ func (p *picker) rung(h *Host) (rung int, problem string) {
 	}
 	if p.Rung == "" {
 		for rung = range h.Ladder {
-			if p.notSSH(h.Ladder[rung]) == "" && rungProblem(p.Playbook, h, &h.Ladder[rung]) == "" {
+			if p.notSSH(h.Ladder[rung]) == "" && (terms{Playbook: p.Playbook}).problem(h, &h.Ladder[rung]) == "" {
 				return rung, ""
 			}
 		}
@@ -130,7 +130,7 @@ func (p *picker) rung(h *Host) (rung int, problem string) {
 	for i, r := range h.Ladder {
 		if r.Name == p.Rung {
 			if problem = p.notSSH(r); problem == "" {
-				problem = rungProblem(p.Playbook, h, &r)
+				problem = (terms{Playbook: p.Playbook}).problem(h, &r)
 			}
 			return i, problem
 		}
@@ -161,7 +161,7 @@ func (p *picker) noRung(h *Host) string {
 		case p.Plain && r.Kind == RungSSH && r.Environment == EnvRescueLinux:
 			return "its first usable rung is " + r.Name + ", and a script of no playbook runs in a rescue system only where that rung is asked for by name"
 		case r.Kind == RungSSH:
-			return ladderProblem(p.Playbook, h, 0)
+			return terms{Playbook: p.Playbook}.problems(h, 0)
 		}
 	}
 	return "its ladder has no ssh rung"

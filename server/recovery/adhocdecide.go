@@ -94,7 +94,7 @@ func (d *runDecision) start() {
 		}
 		l := next(council)
 		h := at[l]
-		if d.usage.fullFor(h.Host, h.Rung) != "" {
+		if d.usage.fullFor(h.Host, h.Rung, nil) != "" {
 			at[l] = nil // and so are all behind it
 			continue
 		}
@@ -156,7 +156,7 @@ func (s *AdHoc) Why() map[string]Reason {
 		r := Reason{WaitNext, "it starts next"}
 		if g := s.fullGroup(h); g != nil {
 			r = groupIsFull(g, s.usage.group[g.Name])
-		} else if name := s.usage.fullFor(h.Host, h.Rung); name != "" {
+		} else if name := s.usage.fullFor(h.Host, h.Rung, nil); name != "" {
 			r = slotIsTaken(name)
 		}
 		reasons[h.Host.Name] = r

@@ -164,7 +164,7 @@ func (h *AdHocHost) Over() bool { return !h.waits() && !h.Attempt.Ended.IsZero()
 
 // book notes what an attempt takes (1) or gives back (-1).
 func (s *AdHoc) book(h *AdHocHost, n int) {
-	s.usage.take(h.Host, h.Rung, n)
+	s.usage.take(h.Host, h.Rung, nil, n)
 	for _, name := range h.Host.Groups {
 		s.usage.group[name] += n
 	}

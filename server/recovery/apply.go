@@ -45,6 +45,8 @@ func (s *State) Apply(e Entry) {
 		if len(s.Refusals) > maxRefusals {
 			s.Refusals = s.Refusals[len(s.Refusals)-maxRefusals:]
 		}
+	case *PointsLearnt:
+		s.applyPoints(v)
 	case *WaveOpened, *WavePassed, *WaveHeld, *WaveReleased, *WaveApproved:
 		s.applyWave(v, e.At)
 	default:
@@ -59,6 +61,7 @@ func (s *State) declare(v *IncidentDeclared, at time.Time) {
 	s.ID, s.Title, s.Declared, s.Began = v.Incident, v.Title, at, v.Began
 	s.Playbook, s.Fleet = v.Playbook, v.Fleet
 	s.Versions = []Version{{Playbook: v.Playbook, Since: at}}
+	s.declareStock(v)
 	wave := map[string]int{}
 	for i, t := range s.Fleet.Tiers {
 		wave[t.Name] = i + 1
@@ -238,6 +241,10 @@ func hostOf(e Event) string {
 	case *HostReturned:
 		return v.Host
 	case *DebtCleared:
+		return v.Host
+	case *RestoreApproved:
+		return v.Host
+	case *AttemptCancelAsked:
 		return v.Host
 	case *AgentRefused:
 		return v.Host

@@ -12,6 +12,10 @@ func (s *State) applyHost(e Event, at time.Time) {
 	switch v := e.(type) {
 	case *AttemptStarted:
 		h.Attempts = append(h.Attempts, v.Attempt)
+		if v.Attempt.Rung != h.Rung {
+			h.Rung, h.tries = v.Attempt.Rung, 0
+		}
+		h.named = false
 		h.bootAtStart, h.proofs, h.ProvenAt = v.BootBefore, 0, time.Time{}
 		h.move(Attempting, v.Reason, at)
 		h.tries++
@@ -28,6 +32,7 @@ func (s *State) applyHost(e Event, at time.Time) {
 	case *BootTargetStuck:
 		h.bootTargetStuck(v, at, clock)
 	case *HostProven:
+		s.experience(h, clock)
 		h.move(Verifying, v.Reason, at)
 		h.ProvenAt, h.provenBoot, h.soakUntil = at, v.Sighting.BootID, clock.Add(v.SoakUntil.Sub(at))
 		h.proofs++
@@ -71,8 +76,14 @@ func (s *State) applyHost(e Event, at time.Time) {
 	case *HostReturned:
 		h.move(Waiting, v.Reason, at)
 		h.retryAt(v.Rung, time.Time{}, at, clock)
-		h.tries, h.base = 0, len(h.Attempts)
+		h.tries, h.base, h.named = 0, len(h.Attempts), v.Named
 		s.joinWave(h)
+	case *RestoreApproved:
+		h.approved = &approval{v.Points, v.Loss}
+	case *AttemptCancelAsked:
+		if a := h.attempt(); a != nil && a.ID == v.Attempt {
+			a.Cancel, a.Step = v.Reason, ""
+		}
 	case *DebtCleared:
 		for i := range h.Debts {
 			if h.Debts[i].ID == v.Debt && h.Debts[i].Cleared.IsZero() {
@@ -130,6 +141,13 @@ func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
 		return
 	}
 	a.Ended, a.Result = at, v.Result
+	for _, d := range v.Debts {
+		d.Since = at
+		h.Debts = append(h.Debts, d)
+	}
+	if a.Method == MethodRestore {
+		s.applyRestoreEnd(a, v.Result, at)
+	}
 	if v.Result.BootTarget == BootTargetDisk {
 		h.bootTargetCleared("engine", "read back at the end of "+a.ID, at)
 	}
@@ -153,10 +171,35 @@ func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
 	}
 	h.verifyBy = clock.Add(v.Until.Sub(at))
 	if v.Result.Class != NothingFound {
-		rescue := a.Rung >= 0 && a.Rung < len(h.Host.Ladder) && h.Host.Ladder[a.Rung].Environment != EnvLinux
-		h.alter(v.Result.Rebooted || rescue, h.bootAtStart, v.Result.Boot)
+		h.alter(v.Result.Rebooted || a.outside(h.Host), h.bootAtStart, v.Result.Boot)
 		h.changed.before(v.BootSeen) // a boot that proves nothing; but it may be older than the one in which the script ran
 	}
+}
+
+// outside reports whether an attempt worked on the host from outside its own running system, to which the host then comes back.
+func (a *Attempt) outside(h *Host) bool {
+	if a.Method == MethodRestore {
+		return a.Runner != h.Name
+	}
+	return a.Rung >= 0 && a.Rung < len(h.Ladder) && h.Ladder[a.Rung].Environment != EnvLinux
+}
+
+// experience notes how long it took to a first proof, against what was expected.
+func (s *State) experience(h *HostState, clock time.Time) {
+	n := len(h.Attempts)
+	if n == 0 || n == h.accounted || !h.ProvenAt.IsZero() || h.Phase != Verifying {
+		return
+	}
+	a := &h.Attempts[n-1]
+	if a.Rung < 0 || a.Rung >= len(h.Host.Ladder) || a.Result.Class != Succeeded {
+		return
+	}
+	r := &h.Host.Ladder[a.Rung]
+	if a.Method == MethodRestore {
+		s.learned.proven(r.Kind, r.Estimate, clock.Sub(s.clock(a.Ended)))
+		return
+	}
+	s.learned.proven(r.Kind, or(r.Estimate, repairEstimate), clock.Sub(s.clock(a.Started)))
 }
 
 // applyHands records a person's work as an attempt that succeeded.

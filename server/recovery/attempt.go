@@ -12,60 +12,10 @@ import (
 // connectAllowance is added to a playbook's timeout for everything round the script: connecting, pushing, collecting.
 const connectAllowance = 3 * time.Minute
 
-// runnable holds the environments in which this version can run a script.
-var runnable = map[string]bool{EnvLinux: true, EnvRescueLinux: true}
-
-// climbable holds the kinds of rung that need no person.
-var climbable = map[string]bool{RungSSH: true, RungRace: true, RungRescue: true, RungHelper: true}
-
-// rungProblem returns why a rung of a host cannot be used with a playbook, or "".
-func rungProblem(p Playbook, h *Host, r *Rung) string {
-	switch {
-	case r.Kind == RungHands:
-		return "it is a person's"
-	case !climbable[r.Kind]:
-		return "this version knows no rungs of kind " + r.Kind
-	case r.Restarts() && p.Reboot == RebootForbidden:
-		return "it restarts the host, which playbook " + p.Name + " forbids"
-	case r.Kind == RungRescue && h.Power == nil:
-		return "nothing switches the host on and off"
-	case !p.HasEnvironment(r.Environment):
-		return "playbook " + p.Name + " has no script for " + r.Environment
-	case !runnable[r.Environment]:
-		return "this version cannot run scripts in " + r.Environment
-	}
-	return ""
-}
-
-// nextRung is the first usable rung at or after i, or -1 when only people are left.
-func nextRung(p Playbook, h *Host, i int) int {
-	for ; i < len(h.Ladder); i++ {
-		if rungProblem(p, h, &h.Ladder[i]) == "" {
-			return i
-		}
-	}
-	return -1
-}
-
-func (s *State) firstRung(h *HostState) int { return nextRung(s.Playbook, h.Host, 0) }
+func (s *State) firstRung(h *HostState) int { return s.terms().next(h.Host, 0) }
 
 // rungProblem lists why each rung from i on cannot be used.
-func (s *State) rungProblem(h *Host, i int) string { return ladderProblem(s.Playbook, h, i) }
-
-func ladderProblem(p Playbook, h *Host, i int) string {
-	var problems []string
-	for ; i < len(h.Ladder); i++ {
-		if r := &h.Ladder[i]; r.Kind != RungHands {
-			if problem := rungProblem(p, h, r); problem != "" {
-				problems = append(problems, r.Name+": "+problem)
-			}
-		}
-	}
-	if problems == nil {
-		return "no automatic rung is left"
-	}
-	return strings.Join(problems, "; ")
-}
+func (s *State) rungProblem(h *Host, i int) string { return s.terms().problems(h, i) }
 
 // finished judges a job's result.
 func (s *State) finished(in Finished, now time.Time) ([]Event, error) {
@@ -87,6 +37,9 @@ func (s *State) finished(in Finished, now time.Time) ([]Event, error) {
 			return []Event{&AttemptEnded{Attempt: in.Job, Host: in.Host, Result: in.Result, Late: true, Rung: h.Rung,
 				Reason: "a late result: the attempt was over already; recorded, changes nothing"}}, nil
 		}
+	}
+	if id, ok := strings.CutSuffix(in.Job, cancelSuffix); ok {
+		return s.cancelPassedOn(h, id, in.Result), nil
 	}
 	if h.unboot != nil && h.Phase != Attempting && in.Job == h.unboot.job() {
 		return s.unbootEnded(h, in, now), nil
@@ -119,17 +72,20 @@ func (s *State) verifyEnded(h *HostState, in Finished, now time.Time) Event {
 func (s *State) attemptEnded(h *HostState, a *Attempt, in Finished, now time.Time) Event {
 	r := in.known(a.Step)
 	e := &AttemptEnded{Attempt: a.ID, Host: h.Host.Name, Result: r, Rung: h.Rung}
-	inOwn := a.Rung >= 0 && a.Rung < len(h.Host.Ladder) && h.Host.Ladder[a.Rung].Environment == EnvLinux
+	inOwn := a.Method != MethodRestore && a.Rung >= 0 && a.Rung < len(h.Host.Ladder) && h.Host.Ladder[a.Rung].Environment == EnvLinux
 	if inOwn && r.Boot == "" && (r.Class == Lost || r.Signature == leaseRanOut) {
 		e.BootSeen = s.seen[h.Host.Name].BootID
 	}
 	verify := func(reason string) {
 		e.Next, e.Until, e.Reason = Verifying, now.Add(s.Playbook.VerifyWithin), reason
 	}
+	if a.Method == MethodRestore && s.restoreEnded(h, a, e) {
+		return e
+	}
 	what := string(r.Class) + note(firstOf(r.Signature, r.Detail))
 	switch r.Class {
 	case Succeeded:
-		verify("the script claims a repair; proof is awaited")
+		verify(claims(a))
 	case NothingFound:
 		v, seen := s.seen[h.Host.Name]
 		_, probes := ownSystem(h.Host)
@@ -162,6 +118,26 @@ func (s *State) attemptEnded(h *HostState, a *Attempt, in Finished, now time.Tim
 	return e
 }
 
+func claims(a *Attempt) string {
+	if a.Method == MethodRestore {
+		return "its agent claims a restore; proof is awaited"
+	}
+	return "the script claims a repair; proof is awaited"
+}
+
+// cancelPassedOn notes that a restore's agent was told to let go of it. What comes of that is the restore's own result.
+func (s *State) cancelPassedOn(h *HostState, id string, r Result) []Event {
+	a := h.attempt()
+	if a == nil || a.ID != id || h.Phase != Attempting || a.Step == StepCancel {
+		return nil
+	}
+	e := &AttemptProgressed{Attempt: a.ID, Host: h.Host.Name, Step: StepCancel, Reason: stepText[StepCancel]}
+	if r.Class != Succeeded {
+		e.Reason = "its agent could not be told to let go of it" + note(firstOf(r.Signature, r.Detail))
+	}
+	return []Event{e}
+}
+
 // looksWell reports whether a sighting shows a well host, whatever request it answers.
 func (s *State) looksWell(v Sighting) bool {
 	c, ok := v.content(s.Playbook.Digest)
@@ -173,7 +149,7 @@ func (s *State) looksWell(v Sighting) bool {
 // On the last automatic rung it goes on until the cap: a person is dearer than a pause.
 func (s *State) again(h *HostState, e *AttemptEnded, what string, backoff bool, now time.Time) {
 	p := s.policy()
-	last := backoff && nextRung(s.Playbook, h.Host, h.Rung+1) < 0
+	last := backoff && s.following(h) < 0
 	if h.tries >= p.TriesPerRung && !last || !s.usable(h) { // a revision may have closed the rung under the attempt
 		s.climb(h, e, what)
 		return
@@ -202,7 +178,7 @@ func (s *State) climbFrom(h *HostState, what string) (Phase, int, string) {
 	if s.capped(h) {
 		return NeedsHands, h.Rung, what + "; " + s.capText(h)
 	}
-	if next := nextRung(s.Playbook, h.Host, h.Rung+1); next >= 0 {
+	if next := s.following(h); next >= 0 {
 		return Waiting, next, fmt.Sprintf("%s; rung %s follows", what, rungName(h.Host, next))
 	}
 	return NeedsHands, h.Rung, what + "; " + s.rungProblem(h.Host, h.Rung+1)

@@ -24,7 +24,7 @@ func (u *unboot) job() string { return fmt.Sprintf("%s/unboot/%d", u.attempt, u.
 const triesAtAbort = 3
 
 // stepOrder is the order of steps; each is told in words.
-var stepOrder = []Step{"", StepPowerOff, StepBootTarget, StepPowerOn, StepInside, StepOwnDisk}
+var stepOrder = []Step{"", StepPowerOff, StepBootTarget, StepPowerOn, StepInside, StepOwnDisk, StepCancel}
 
 // Reached reports whether a step is another one, or comes after it. The zero Step is before all others.
 func (s Step) Reached(other Step) bool {
@@ -37,6 +37,7 @@ var stepText = map[Step]string{
 	StepPowerOn:    "switching it on and waiting for the rescue system",
 	StepInside:     "inside, working on its disk",
 	StepOwnDisk:    "giving it back its own disk and starting it",
+	StepCancel:     "its agent is told to let go of it",
 }
 
 // progressed records a step before it is taken. An error means that nothing of it may be done.

@@ -386,7 +386,7 @@ func TestPlanFreesMostFirst(t *testing.T) {
 	for i := range f.Hosts {
 		f.Hosts[i].Groups = []string{"g"}
 	}
-	plan := NewPlan(f, testPlaybook(), Scope(f, testPlaybook(), nil, t0))
+	plan := NewPlan(f, testPlaybook(), Scope(f, testPlaybook(), nil, t0), Stock{})
 	if got := plan.Waves[0].Hosts[0].Host; got != "h003" {
 		t.Errorf("%s goes first", got)
 	}

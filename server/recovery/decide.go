@@ -33,6 +33,8 @@ func Decide(s *State, in Input, now time.Time) ([]Event, error) {
 		return s.bootAsked(v, now)
 	case Restarted:
 		return s.restarted(v, now), nil
+	case Learnt:
+		return s.learnt(v), nil
 	}
 	if s.over() {
 		return nil, refused("incident %s is %s: nothing in it can be changed any more", s.ID, s.Outcome)
@@ -56,6 +58,10 @@ func Decide(s *State, in Input, now time.Time) ([]Event, error) {
 		return s.skip(v)
 	case Override:
 		return s.override(v)
+	case ApproveRestore:
+		return s.approveRestore(v, now)
+	case CancelAttempt:
+		return s.cancelAttempt(v)
 	case Claim:
 		return s.claim(v, now)
 	case HandsDone:
@@ -95,12 +101,22 @@ func (s *State) decideDeclare(d Declare, now time.Time) ([]Event, error) {
 		return nil, invalid("the outage cannot have begun in the future (%s)", d.Began.Format(time.RFC3339))
 	}
 	scope := Scope(d.Fleet, d.Playbook, s.seen, now)
-	plan := NewPlan(d.Fleet, d.Playbook, scope)
+	if d.Cutoff.IsZero() {
+		d.Cutoff = d.Began
+	}
+	d.Cutoff = d.Cutoff.UTC().Round(0)
+	if d.Cutoff.After(now) {
+		return nil, invalid("the bad content cannot have come in in the future (%s)", d.Cutoff.Format(time.RFC3339))
+	}
+	points := ofFleet(d.Fleet, d.Points)
+	stock := Stock{Points: learnAll(points), Cutoff: d.Cutoff, Began: d.Began}
+	plan := NewPlan(d.Fleet, d.Playbook, scope, stock)
 	if len(plan.Waves) == 0 {
 		return nil, invalid("no host of fleet %s can have been hit: playbook %s is for %s", d.Fleet.Name, d.Playbook.Name, orNone(d.Playbook.Match.EDR))
 	}
 	return []Event{
-		&IncidentDeclared{Incident: d.Incident, Title: d.Title, Began: d.Began, Playbook: d.Playbook, Fleet: d.Fleet},
+		&IncidentDeclared{Incident: d.Incident, Title: d.Title, Began: d.Began, Playbook: d.Playbook, Fleet: d.Fleet,
+			Cutoff: d.Cutoff, WaveZero: d.WaveZero, Points: points, Held: lastKnownGood(d.Fleet, stock)},
 		&IncidentScoped{Hosts: scope},
 		&PlanProposed{Plan: plan},
 	}, nil

@@ -203,6 +203,7 @@ type HostSkipped struct {
 type HostReturned struct {
 	Host   string `json:"host"`
 	Rung   int    `json:"rung"`
+	Named  bool   `json:"named,omitempty"` // a person named the rung
 	Reason string `json:"reason"`
 }
 

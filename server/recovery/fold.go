@@ -17,6 +17,11 @@ type State struct {
 	Waves    []*WaveState
 	Refusals []Refusal // the last maxRefusals
 
+	Points   *Points    // what is known of restore points
+	Cutoff   time.Time  // when the bad content came in
+	WaveZero bool       // restore points are verified while the waves go on
+	Held     []PointRef // the last known good points at the declaration
+
 	PausedAt time.Time // zero while running
 	Breaker  string    // what paused it, when it was no person
 	Reason   string    // of the last pause, abort or close
@@ -36,6 +41,9 @@ type State struct {
 	upAt      map[string]time.Time // service -> since when
 	overrides map[string]string    // target -> reason
 	accepted  map[string]bool      // failures by Failure.key
+	stock     *stock
+	learned   *learned
+	chooses   bool // a host has a restore rung: methods are chosen as the incident goes
 }
 
 type span struct{ from, to time.Time }
@@ -89,6 +97,7 @@ func NewState() *State {
 		hosts: map[string]*HostState{}, services: map[string]*Service{}, members: map[string][]*HostState{},
 		groups: map[string]*Group{}, grouped: map[string][]*HostState{}, active: map[string]*HostState{},
 		seen: map[string]Sighting{}, upAt: map[string]time.Time{}, overrides: map[string]string{}, accepted: map[string]bool{},
+		Points: NewPoints(), learned: newLearned(),
 	}
 }
 

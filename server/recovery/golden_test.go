@@ -126,6 +126,10 @@ func filled(v reflect.Value, n *int) {
 	case reflect.String:
 		v.SetString(fmt.Sprintf("s%d", *n))
 	case reflect.Int, reflect.Int64:
+		if v.Type() == reflect.TypeFor[Level]() {
+			v.SetInt(int64(*n % 6))
+			return
+		}
 		v.SetInt(int64(*n))
 	case reflect.Bool:
 		v.SetBool(true)

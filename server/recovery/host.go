@@ -41,6 +41,8 @@ type HostState struct {
 	joined      bool   // put to its wave after that had opened: its size does not count it
 	overridden  bool   // a person lifted its holds
 	unboot      *unboot
+	named       bool      // a person named the rung of its next attempt: no other is chosen
+	approved    *approval // of its restore
 }
 
 // change is what a proof must come after.
@@ -123,19 +125,26 @@ func (h *HostState) working() bool {
 	return h.Phase == Attempting || h.Phase == Verifying && h.ProvenAt.IsZero()
 }
 
-// canaryKey groups hosts that one canary speaks for.
+// canaryKey groups hosts that one canary speaks for: those of a wave and OS that a version of the playbook repairs, or that are restored.
 type canaryKey struct {
 	wave   int
-	digest string
+	digest string // of the playbook, or MethodRestore
 	os     string
 }
 
 // canaryKey is the group that the host's next attempt belongs to.
 func (s *State) canaryKey(h *HostState) canaryKey {
+	if h.Rung < len(h.Host.Ladder) && h.Host.Ladder[h.Rung].Kind == RungRestore {
+		return canaryKey{h.Wave, string(MethodRestore), h.Host.OS}
+	}
 	return canaryKey{h.Wave, s.Playbook.Digest, h.Host.OS}
 }
 
 // touchedKey is the group that the host's last attempt belongs to: it speaks for the version that touched it.
 func (s *State) touchedKey(h *HostState) canaryKey {
-	return canaryKey{h.Wave, s.book(h.Attempts[len(h.Attempts)-1].Playbook).Digest, h.Host.OS}
+	a := &h.Attempts[len(h.Attempts)-1]
+	if a.Method == MethodRestore {
+		return canaryKey{h.Wave, string(MethodRestore), h.Host.OS}
+	}
+	return canaryKey{h.Wave, s.book(a.Playbook).Digest, h.Host.OS}
 }

@@ -30,7 +30,7 @@ func (s *State) LadderOf(h *HostState) []RungStory {
 			}
 		}
 		if r.Kind != RungHands {
-			t.Problem = rungProblem(s.Playbook, h.Host, &r)
+			t.Problem = s.terms().problem(h.Host, &r)
 		}
 		t.Text = t.phrase()
 	}

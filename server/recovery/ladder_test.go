@@ -79,17 +79,17 @@ func TestForbiddenRestartsCloseRescueAndHelper(t *testing.T) {
 func TestARescueNeedsPowerAndAKindThatIsKnown(t *testing.T) {
 	f := outward(open(1), 4)
 	h := &f.Hosts[0]
-	if got := rungProblem(testPlaybook(), h, &h.Ladder[2]); got != "" {
+	if got := (terms{Playbook: testPlaybook()}).problem(h, &h.Ladder[2]); got != "" {
 		t.Error(got)
 	}
 	h.Power = nil
-	if got := rungProblem(testPlaybook(), h, &h.Ladder[2]); got != "nothing switches the host on and off" {
+	if got := (terms{Playbook: testPlaybook()}).problem(h, &h.Ladder[2]); got != "nothing switches the host on and off" {
 		t.Error(got)
 	}
-	if got := rungProblem(testPlaybook(), h, &Rung{Name: "x", Kind: "teleport", Environment: EnvLinux}); got != "this version knows no rungs of kind teleport" {
+	if got := (terms{Playbook: testPlaybook()}).problem(h, &Rung{Name: "x", Kind: "teleport", Environment: EnvLinux}); got != "this version knows no rungs of kind teleport" {
 		t.Error(got)
 	}
-	if got := rungProblem(testPlaybook(), h, &h.Ladder[1]); got != "" {
+	if got := (terms{Playbook: testPlaybook()}).problem(h, &h.Ladder[1]); got != "" {
 		t.Errorf("a race needs no power: %s", got)
 	}
 }

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,7 +38,23 @@ func (s *State) retry(v Retry) ([]Event, error) {
 	if rung < 0 && h.Phase != Skipped {
 		return nil, refused("%s has no rung that can be used: %s", v.Host, s.rungProblem(h.Host, 0))
 	}
-	return []Event{&HostReturned{Host: v.Host, Rung: rung, Reason: why(v.Reason, "another try, asked for by a person")}}, nil
+	if problem := s.restoreTooSoon(h, rung, v.Rung); problem != "" {
+		return nil, refused("%s", problem)
+	}
+	return []Event{&HostReturned{Host: v.Host, Rung: rung, Named: v.Rung != "", Reason: why(v.Reason, "another try, asked for by a person")}}, nil
+}
+
+// restoreTooSoon says why the restore of primary data that a person names must wait, or "": every way above it comes first.
+func (s *State) restoreTooSoon(h *HostState, rung int, named string) string {
+	if named == "" || rung < 0 || h.Host.Data != DataPrimary || h.Host.Ladder[rung].Kind != RungRestore {
+		return ""
+	}
+	for i := range rung {
+		if r := &h.Host.Ladder[i]; s.terms().problem(h.Host, r) == "" && !slices.ContainsFunc(h.Attempts, func(a Attempt) bool { return a.Rung == i }) {
+			return fmt.Sprintf("%s holds primary data, and rung %s has not been tried: it is repaired in place first, and restored when every way above has failed", h.Host.Name, r.Name)
+		}
+	}
+	return ""
 }
 
 func (s *State) rungNamed(h *HostState, name string) (int, error) {
@@ -45,7 +62,7 @@ func (s *State) rungNamed(h *HostState, name string) (int, error) {
 		if r.Name != name {
 			continue
 		}
-		if problem := rungProblem(s.Playbook, h.Host, &r); problem != "" {
+		if problem := s.terms().problem(h.Host, &r); problem != "" {
 			return 0, refused("rung %s of %s cannot be used: %s", name, h.Host.Name, problem)
 		}
 		return i, nil

@@ -13,9 +13,9 @@ import (
 const canariesPerKey = 3
 
 // NewPlan sorts the planned hosts into waves and says for each with which method, on which rung and why. It is pure and
-// deterministic: the same fleet, playbook and scope give the same plan with the same digest.
-func NewPlan(f Fleet, p Playbook, scope []HostScope) Plan {
-	b := planner{playbook: p, freed: dependents(f), services: map[string]*Service{}}
+// deterministic: the same fleet, playbook, scope and stock give the same plan with the same digest.
+func NewPlan(f Fleet, p Playbook, scope []HostScope, s Stock) Plan {
+	b := planner{terms: terms{p, newStock(&f, s)}, fleet: &f, freed: dependents(f), services: map[string]*Service{}}
 	for i := range f.Services {
 		b.services[f.Services[i].Name] = &f.Services[i]
 	}
@@ -47,7 +47,7 @@ func NewPlan(f Fleet, p Playbook, scope []HostScope) Plan {
 	planned := 0
 	for i, t := range f.Tiers {
 		planned += len(hosts[i])
-		plan.Waves = append(plan.Waves, PlannedWave{Wave: i + 1, Tier: t.Name, Title: t.Title, Hosts: b.order(hosts[i])})
+		plan.Waves = append(plan.Waves, PlannedWave{Wave: i + 1, Tier: t.Name, Title: t.Title, Hosts: b.order(&f.Tiers[i], hosts[i])})
 	}
 	slices.SortFunc(plan.Excluded, func(x, y PlannedHost) int { return cmp.Compare(x.Host, y.Host) })
 	if planned == 0 {
@@ -59,7 +59,8 @@ func NewPlan(f Fleet, p Playbook, scope []HostScope) Plan {
 }
 
 type planner struct {
-	playbook Playbook
+	terms
+	fleet    *Fleet
 	freed    map[string]int // service -> services that need it, directly or not
 	services map[string]*Service
 }
@@ -67,39 +68,59 @@ type planner struct {
 // candidate is a host with what its place in the wave depends on.
 type candidate struct {
 	*Host
-	rung     int
+	weighing
 	freed    int
 	estimate time.Duration
 	risk     int
 	canary   bool
 }
 
-// order sorts a wave: canaries, the least risky first; then critical hosts, those that free most dependents, and the quickest.
-func (b *planner) order(hosts []*Host) []PlannedHost {
+// order sorts a wave: canaries, the least risky first; then critical hosts, those that free most dependents, and the quickest. In this order the
+// methods are chosen, because who comes later waits for those before.
+func (b *planner) order(t *Tier, hosts []*Host) []PlannedHost {
 	list := make([]candidate, len(hosts))
 	for i, h := range hosts {
-		rung := nextRung(b.playbook, h, 0)
-		list[i] = candidate{Host: h, rung: rung, freed: b.freed[h.Service], estimate: estimate(h, rung), risk: b.risk(h)}
+		rung := b.next(h, 0)
+		list[i] = candidate{Host: h, weighing: weighing{rung: rung}, freed: b.freed[h.Service], estimate: estimate(h, rung), risk: b.risk(h)}
 	}
 	slices.SortFunc(list, before)
 	markCanaries(list)
-	planned := make([]PlannedHost, 0, len(hosts))
-	var canaries []candidate
-	for _, c := range list {
-		if c.canary {
-			canaries = append(canaries, c)
+	sorted := make([]*candidate, 0, len(list))
+	for i := range list {
+		if list[i].canary {
+			sorted = append(sorted, &list[i])
 		}
 	}
-	slices.SortStableFunc(canaries, func(x, y candidate) int { return cmp.Compare(x.risk, y.risk) })
-	for _, c := range canaries {
-		planned = append(planned, b.host(c))
-	}
-	for _, c := range list {
-		if !c.canary {
-			planned = append(planned, b.host(c))
+	slices.SortStableFunc(sorted, func(x, y *candidate) int { return cmp.Compare(x.risk, y.risk) })
+	for i := range list {
+		if !list[i].canary {
+			sorted = append(sorted, &list[i])
 		}
+	}
+	l := newLanes(b.stock, nil, atOnce(b.fleet, t))
+	for _, c := range fairly(sorted, func(c *candidate) string { return c.Council }) {
+		c.weighing = b.weigh(c.Host, l)
+		l.book(c.Host, c.weighing)
+	}
+	planned := make([]PlannedHost, len(sorted))
+	for i, c := range sorted {
+		planned[i] = b.host(c)
 	}
 	return planned
+}
+
+// atOnce is how many repairs of a wave may be under way together.
+func atOnce(f *Fleet, t *Tier) int {
+	n := DefaultSSHSlots
+	for _, r := range f.Resources {
+		if r.Name == ResourceSSH {
+			n = r.Slots
+		}
+	}
+	if most := t.Gate.MaxInFlight; most > 0 {
+		return min(n, most)
+	}
+	return min(n, f.Policy.withDefaults().MaxInFlight)
 }
 
 func before(x, y candidate) int {
@@ -157,39 +178,36 @@ func (b *planner) risk(h *Host) int {
 	return risk
 }
 
-func (b *planner) host(c candidate) PlannedHost {
-	h, rung, canary := c.Host, c.rung, c.canary
-	ph := PlannedHost{Host: h.Name, Service: h.Service, Method: MethodRepair, Rung: rung, Canary: canary}
+func (b *planner) host(c *candidate) PlannedHost {
+	h, rung := c.Host, c.rung
+	ph := PlannedHost{Host: h.Name, Service: h.Service, Method: c.method, Rung: rung, Canary: c.canary, Estimate: c.quote.takes, Queue: c.quote.queue, Otherwise: c.otherwise(h)}
 	if rung < 0 {
-		ph.Method, ph.RungName = MethodHands, RungHands
-		ph.Reason = "a person with a work card: " + ladderProblem(b.playbook, h, 0)
+		ph.RungName = RungHands
+		ph.Reason = "a person with a work card: " + b.problems(h, 0)
 		return ph
 	}
-	ph.RungName = h.Ladder[rung].Name
-	switch h.Data {
-	case DataPrimary:
-		ph.Reason = "repair in place: it holds the only good copy"
-	case DataReplica:
-		ph.Reason = "repair first: it can be rebuilt from a peer if that fails"
-	default:
-		ph.Reason = "repair: it is stateless; no restore point is known"
-	}
-	if rung > 0 {
-		ph.Reason += "; " + passedOver(b.playbook, h, rung)
+	ph.RungName, ph.Reason = h.Ladder[rung].Name, c.why(h)
+	if c.method == MethodRestore {
+		ph.Points, ph.Loss, ph.Approval = c.offer.Points(), c.offer.Loss, c.offer.Approval != ""
+		if c.offer.Approval != "" {
+			ph.Reason += "; it waits for a person's approval: " + c.offer.Approval
+		}
+	} else if first := b.next(h, 0); rung > 0 && first == rung {
+		ph.Reason += "; " + b.passedOver(h, rung)
 	}
 	if _, ok := ownSystem(h); !h.Agent && !ok {
 		ph.Reason += "; no agent and no way into its own system: its proof needs a person"
 	}
-	if canary {
+	if c.canary {
 		ph.Reason += "; canary for " + h.OS
 	}
 	return ph
 }
 
-func passedOver(p Playbook, h *Host, rung int) string {
+func (t terms) passedOver(h *Host, rung int) string {
 	text := "passed over"
 	for i := range rung {
-		text += " " + h.Ladder[i].Name + " (" + rungProblem(p, h, &h.Ladder[i]) + ")"
+		text += " " + h.Ladder[i].Name + " (" + t.problem(h, &h.Ladder[i]) + ")"
 	}
 	return text
 }

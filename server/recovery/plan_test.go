@@ -46,7 +46,7 @@ func smallEstate() (Fleet, map[string]Sighting) {
 
 func TestPlanGolden(t *testing.T) {
 	f, seen := smallEstate()
-	plan := NewPlan(f, testPlaybook(), Scope(f, testPlaybook(), seen, t0))
+	plan := NewPlan(f, testPlaybook(), Scope(f, testPlaybook(), seen, t0), Stock{})
 	data, err := json.MarshalIndent(plan, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestPlanGolden(t *testing.T) {
 func TestPlanIsDeterministic(t *testing.T) {
 	f, seen := smallEstate()
 	f.Hosts = append(f.Hosts, testFleet(60).Hosts...)
-	want := NewPlan(f, testPlaybook(), Scope(f, testPlaybook(), seen, t0))
+	want := NewPlan(f, testPlaybook(), Scope(f, testPlaybook(), seen, t0), Stock{})
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -67,7 +67,7 @@ func TestPlanIsDeterministic(t *testing.T) {
 		g.Hosts, g.Services = slices.Clone(f.Hosts), slices.Clone(f.Services)
 		r.Shuffle(len(g.Hosts), func(i, j int) { g.Hosts[i], g.Hosts[j] = g.Hosts[j], g.Hosts[i] })
 		r.Shuffle(len(g.Services), func(i, j int) { g.Services[i], g.Services[j] = g.Services[j], g.Services[i] })
-		if got := NewPlan(g, testPlaybook(), Scope(g, testPlaybook(), seen, t0)); !reflect.DeepEqual(got, want) {
+		if got := NewPlan(g, testPlaybook(), Scope(g, testPlaybook(), seen, t0), Stock{}); !reflect.DeepEqual(got, want) {
 			t.Fatalf("another order gives another plan: %s, %s", got.Digest, want.Digest)
 		}
 	}
@@ -75,7 +75,7 @@ func TestPlanIsDeterministic(t *testing.T) {
 
 func TestPlanOrder(t *testing.T) {
 	f, seen := smallEstate()
-	plan := NewPlan(f, testPlaybook(), Scope(f, testPlaybook(), seen, t0))
+	plan := NewPlan(f, testPlaybook(), Scope(f, testPlaybook(), seen, t0), Stock{})
 	var got []string
 	for _, w := range plan.Waves {
 		for _, h := range w.Hosts {
@@ -95,7 +95,7 @@ func TestPlanOrder(t *testing.T) {
 	if len(plan.Excluded) != 2 || plan.Excluded[0].Host != "mac1" || plan.Excluded[1].Host != "well1" {
 		t.Errorf("excluded %+v", plan.Excluded)
 	}
-	if p := (Playbook{}); NewPlan(Fleet{}, p, nil).Waves != nil {
+	if p := (Playbook{}); NewPlan(Fleet{}, p, nil, Stock{}).Waves != nil {
 		t.Error("a plan out of nothing has waves")
 	}
 }
@@ -140,7 +140,7 @@ func BenchmarkNewPlan(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				NewPlan(f, testPlaybook(), scope)
+				NewPlan(f, testPlaybook(), scope, Stock{})
 			}
 		})
 	}
@@ -167,9 +167,9 @@ func BenchmarkTick(b *testing.B) {
 // What was read is what is approved, scripts included: another playbook makes another plan.
 func TestPlanDigestCoversThePlaybook(t *testing.T) {
 	f, p := testFleet(12), testPlaybook()
-	one := NewPlan(f, p, Scope(f, p, nil, t0))
+	one := NewPlan(f, p, Scope(f, p, nil, t0), Stock{})
 	p.Digest += "x"
-	if other := NewPlan(f, p, Scope(f, p, nil, t0)); other.Digest == one.Digest {
+	if other := NewPlan(f, p, Scope(f, p, nil, t0), Stock{}); other.Digest == one.Digest {
 		t.Error("two playbooks have one plan digest")
 	}
 }

@@ -183,7 +183,7 @@ func (s *State) recovered(h *HostState, v Sighting) Event {
 func (s *State) owes(h *HostState, p Playbook, d DebtSpec) bool {
 	for _, a := range h.Attempts[h.accounted:] {
 		switch {
-		case s.book(a.Playbook).Digest != p.Digest:
+		case a.Method == MethodRestore || s.book(a.Playbook).Digest != p.Digest:
 		case a.Result.Class != Succeeded && a.Result.Class != Lost:
 		case a.Rung < 0 || len(d.Environments) == 0:
 			return true

@@ -51,6 +51,8 @@ const (
 	StepPowerOn    Step = "power-on"    // it is switched on, and the rescue system awaited; never taken twice
 	StepInside     Step = "inside"      // the rescue system or helper answers; the disk is opened and the script runs
 	StepOwnDisk    Step = "own-disk"    // the disk is given back, the boot target cleared, and the host started from it
+
+	StepCancel Step = "cancel" // of a restore: its agent was told to let go of it
 )
 
 // BootTargetDisk is the only value of Result.BootTarget: it was read back that the host boots from its own disk.

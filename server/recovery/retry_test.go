@@ -188,7 +188,7 @@ func TestLadder(t *testing.T) {
 		if name == "not runnable yet" {
 			q.Environments = append(q.Environments, EnvWindowsSafeMode)
 		}
-		if got := nextRung(q, &Host{Ladder: c.ladder}, 0); got != c.want {
+		if got := (terms{Playbook: q}).next(&Host{Ladder: c.ladder}, 0); got != c.want {
 			t.Errorf("%s: rung %d, want %d", name, got, c.want)
 		}
 	}

@@ -58,7 +58,7 @@ func (s *State) revise(v Revise) ([]Event, error) {
 		case h.Phase == Recovered && s.revisits(h, p.Digest):
 			e.Revisit = append(e.Revisit, name)
 		}
-		if rung := nextRung(p, h.Host, 0); h.Phase == Waiting && rung >= 0 && s.rungMoves(h, p, rung) {
+		if rung := (terms{p, s.stock}).next(h.Host, 0); h.Phase == Waiting && rung >= 0 && s.rungMoves(h, p, rung) {
 			events = append(events, &HostReturned{Host: name, Rung: rung, Reason: "the playbook was revised: rung " + rungName(h.Host, rung) + " is the first that its new version can use"})
 		}
 	}
@@ -69,8 +69,8 @@ func (s *State) revise(v Revise) ([]Event, error) {
 // opens that better one.
 func (s *State) rungMoves(h *HostState, p Playbook, first int) bool {
 	ladder := h.Host.Ladder
-	closed := h.Rung >= len(ladder) || rungProblem(p, h.Host, &ladder[h.Rung]) != ""
-	return closed || first < h.Rung && rungProblem(s.Playbook, h.Host, &ladder[first]) != ""
+	closed := h.Rung >= len(ladder) || (terms{p, s.stock}).problem(h.Host, &ladder[h.Rung]) != ""
+	return closed || first < h.Rung && s.terms().problem(h.Host, &ladder[first]) != ""
 }
 
 // applyRevision makes another version the incident's own.
@@ -120,6 +120,9 @@ func (s *State) revisits(h *HostState, digest string) bool {
 // touched is the digest of the version with which the last of some attempts that may have changed its host was made, "" for none.
 func (s *State) touched(attempts []Attempt) string {
 	for _, a := range slices.Backward(attempts) {
+		if a.Method == MethodRestore {
+			continue // no version of the playbook did anything in it
+		}
 		switch a.Result.Class {
 		case "", Unreachable, AuthRefused, HostKeyMismatch, Cancelled: // nothing was started
 		default:

@@ -20,11 +20,11 @@ func (s *State) startAttempts(sv *survey, now time.Time) []Event {
 		for rank := range ranks {
 			q := w.candidates(rank)
 			for h := q.next(sv); h != nil; h = q.next(sv) {
-				if sv.slots[ResourceSSH] <= 0 {
+				if sv.slots[ResourceSSH] <= 0 && !s.chooses {
 					return events
 				}
 				if _, held := s.blocked(h, sv, now); !held {
-					events = append(events, s.start(h, sv, now))
+					events = append(events, s.start(s.chosen(h, sv, now), sv, now))
 				}
 			}
 		}
@@ -100,7 +100,9 @@ func (s *State) start(h *HostState, sv *survey, now time.Time) Event {
 	if e.Canary {
 		e.Reason += fmt.Sprintf(", canary for %s in wave %d", h.Host.OS, h.Wave)
 	}
-	if above := s.above(h); above != "" {
+	if restores(h.Host, h.Rung) {
+		s.startRestore(e, h, sv)
+	} else if above := s.above(h); above != "" {
 		e.Reason += "; " + above
 	}
 	if h.overridden {
@@ -111,6 +113,6 @@ func (s *State) start(h *HostState, sv *survey, now time.Time) Event {
 		sv.group[g]++
 	}
 	sv.starting[h.Host.Name] = true
-	sv.take(h.Host, h.Rung, 1)
+	sv.take(h.Host, h.Rung, readFrom(e.Attempt.Restores), 1)
 	return e
 }

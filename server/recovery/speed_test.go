@@ -14,7 +14,7 @@ func TestPlanIsLinear(t *testing.T) {
 	large, largeScope := estate(100_000)
 	best := func(old time.Duration, f Fleet, scope []HostScope) time.Duration {
 		start := time.Now()
-		NewPlan(f, testPlaybook(), scope)
+		NewPlan(f, testPlaybook(), scope, Stock{})
 		return min(old, time.Since(start))
 	}
 	fast, slow := time.Hour, time.Hour

@@ -13,8 +13,9 @@ type survey struct {
 	canaries  map[canaryKey]*ramp
 	starting  map[string]bool // hosts whose attempt this very tick starts
 	up        map[string]bool
-	tells     bool         // reasons are wanted with their text
-	quiet     []*HostState // recovered hosts that have been silent for half of Policy.SilentAfter or longer
+	choices   map[string]weighing // of hosts that may choose between repair and restore; nil: not made yet
+	tells     bool                // reasons are wanted with their text
+	quiet     []*HostState        // recovered hosts that have been silent for half of Policy.SilentAfter or longer
 	recovered int
 	failures  int // hosts with a failure that counts, over the whole incident
 	planned   int
@@ -100,7 +101,7 @@ func (s *State) count(sv *survey, h *HostState, now time.Time, half time.Duratio
 		}
 	case Attempting:
 		sv.inFlight++
-		sv.take(h.Host, h.lastRung(), 1)
+		sv.take(h.Host, h.lastRung(), h.reads(), 1)
 	case Verifying:
 		sv.inFlight++
 		if h.ProvenAt.IsZero() {
@@ -165,7 +166,7 @@ func (s *State) failureCounts(h *HostState) bool {
 		return false
 	}
 	climbs := h.Phase == Waiting || h.Phase == Attempting
-	last := nextRung(s.Playbook, h.Host, h.Rung+1) < 0
+	last := s.following(h) < 0
 	return h.Failure.Class != Unreachable || !climbs || last && h.tries >= s.policy().TriesPerRung
 }
 

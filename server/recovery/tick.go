@@ -112,14 +112,14 @@ func (s *State) silence(h *HostState) Failure {
 const massSilenceFloor = 4
 
 // board puts hosts that no rung leads to in front of people, as soon as their wave opens.
-func (s *State) board(_ *survey, _ time.Time) []Event {
+func (s *State) board(sv *survey, now time.Time) []Event {
 	if _, held := s.incidentBlocked(); held {
 		return nil
 	}
 	var events []Event
 	for _, w := range s.Waves {
 		for _, h := range w.Hosts {
-			if h.Phase != Waiting || s.usable(h) || w.OpenedAt.IsZero() && !h.overridden {
+			if h.Phase != Waiting || s.usable(s.chosen(h, sv, now)) || w.OpenedAt.IsZero() && !h.overridden {
 				continue
 			}
 			events = append(events, &HostNeedsHands{Host: h.Host.Name, Reason: "a person with a work card: " + s.rungProblem(h.Host, 0)})

@@ -20,9 +20,13 @@ func newUsage(resources []Resource) usage {
 	return u
 }
 
-// take books the slots of one attempt on a rung; with n = -1 it gives them back.
-func (u *usage) take(h *Host, rung, n int) {
-	u.slots[ResourceSSH] -= n
+// take books the slots of one attempt on a rung; with n = -1 it gives them back. A restore takes one of each repository that it reads,
+// until it has ended, and none of ssh.
+func (u *usage) take(h *Host, rung int, reads []string, n int) {
+	if !restores(h, rung) {
+		u.slots[ResourceSSH] -= n
+	}
+	u.takeAll(reads, n)
 	u.takeAll(rungResources(h, rung), n)
 	for _, r := range h.Resources {
 		if !slices.Contains(rungResources(h, rung), r) { // an attempt takes one slot of each, however often it is named
@@ -53,12 +57,17 @@ func rungResources(h *Host, rung int) []string {
 	return h.Ladder[rung].Resources
 }
 
+// restores reports whether a rung is a restore.
+func restores(h *Host, rung int) bool {
+	return rung >= 0 && rung < len(h.Ladder) && h.Ladder[rung].Kind == RungRestore
+}
+
 // fullFor names a resource without a free slot that an attempt on the rung needs, or "".
-func (u *usage) fullFor(h *Host, rung int) string {
-	if u.slots[ResourceSSH] <= 0 {
+func (u *usage) fullFor(h *Host, rung int, reads []string) string {
+	if u.slots[ResourceSSH] <= 0 && !restores(h, rung) {
 		return ResourceSSH
 	}
-	for _, list := range [][]string{h.Resources, rungResources(h, rung)} {
+	for _, list := range [][]string{reads, h.Resources, rungResources(h, rung)} {
 		for _, name := range list {
 			if n, ok := u.slots[name]; ok && n <= 0 {
 				return name

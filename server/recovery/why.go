@@ -61,6 +61,7 @@ func (s *State) blocked(h *HostState, sv *survey, now time.Time) (Reason, bool) 
 	if r, held := s.incidentBlocked(); held {
 		return r, true
 	}
+	h = s.chosen(h, sv, now)
 	if h.Wave < 1 {
 		return Reason{WaitWave, "it belongs to no wave"}, true
 	}
@@ -130,7 +131,10 @@ func (s *State) hostBlocked(h *HostState, w *WaveState, sv *survey, now time.Tim
 			return r, true
 		}
 	}
-	if name := sv.fullFor(h.Host, h.Rung); name != "" {
+	if missing := s.approvalMissing(h, h.Rung); missing != "" {
+		return sv.because(WaitApproval, "%s", missing)
+	}
+	if name := sv.fullFor(h.Host, h.Rung, s.readsNext(h)); name != "" {
 		return slotIsTaken(name), true
 	}
 	return Reason{}, false
@@ -138,7 +142,7 @@ func (s *State) hostBlocked(h *HostState, w *WaveState, sv *survey, now time.Tim
 
 // usable reports whether the rung that the host's next attempt would use leads anywhere.
 func (s *State) usable(h *HostState) bool {
-	return h.Rung < len(h.Host.Ladder) && rungProblem(s.Playbook, h.Host, &h.Host.Ladder[h.Rung]) == ""
+	return h.Rung < len(h.Host.Ladder) && s.terms().problem(h.Host, &h.Host.Ladder[h.Rung]) == ""
 }
 
 // healBy is until when, on the incident clock, a waiting host that came up well by itself is given time to prove it; zero when
@@ -196,7 +200,7 @@ func (s *State) groupBlocked(h *HostState, name string, sv *survey) (Reason, boo
 	if g.MaxDown > 0 && s.connected(h) {
 		down := 0
 		for _, m := range s.grouped[name] {
-			if m != h && (sv.starting[m.Host.Name] || s.down(m) && !s.waitsFor(m, h, sv)) {
+			if m.Host != h.Host && (sv.starting[m.Host.Name] || s.down(m) && !s.waitsFor(m, h, sv)) {
 				down++
 			}
 		}

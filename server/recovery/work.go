@@ -16,6 +16,9 @@ func (s *State) Work(now time.Time) []Job {
 		if j, ok := s.unbootJob(h, now); ok {
 			jobs = append(jobs, j)
 		}
+		if j, ok := s.cancelJob(h); ok {
+			jobs = append(jobs, j)
+		}
 	}
 	return jobs
 }
@@ -23,6 +26,9 @@ func (s *State) Work(now time.Time) []Job {
 func (s *State) job(h *HostState, now time.Time) (Job, bool) {
 	j := Job{Incident: s.ID, Host: *h.Host, Playbook: s.Playbook.Digest}
 	if a := h.attempt(); a != nil && h.Phase == Attempting && a.Rung >= 0 && a.Rung < len(h.Host.Ladder) {
+		if a.Method == MethodRestore {
+			return s.restoreJob(h, a, j), true
+		}
 		book := s.book(a.Playbook) // an attempt ends with the version that it began with
 		j.ID, j.Kind, j.Playbook, j.Rung, j.Timeout, j.Step = a.ID, JobRepair, book.Digest, h.Host.Ladder[a.Rung], a.Timeout, a.Step
 		// A rescue system must be left for the host's own; a running system restarts only where the playbook wants it.

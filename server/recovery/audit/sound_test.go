@@ -151,7 +151,7 @@ var sound = map[string]func() *story{
 				s.scope[i].Class, s.scope[i].Planned, s.scope[i].Sighting = recovery.NeverHit, false, &v
 			}
 		}
-		s.plan = recovery.NewPlan(s.fleet, s.playbook, s.scope)
+		s.plan = recovery.NewPlan(s.fleet, s.playbook, s.scope, recovery.Stock{})
 		s.planned().tell(&recovery.PlanApproved{Digest: s.plan.Digest}).tell(&recovery.HostReturned{Host: "a5"})
 		return s.tell(s.opening(1)).canary("a5") // it is one of the wave's six again
 	},

@@ -67,7 +67,7 @@ func tale(change ...func(s *story)) *story {
 	}
 	s.tell(&recovery.IncidentDeclared{Incident: "i", Playbook: s.playbook, Fleet: s.fleet})
 	s.scope = recovery.Scope(s.fleet, s.playbook, nil, t0)
-	s.plan = recovery.NewPlan(s.fleet, s.playbook, s.scope)
+	s.plan = recovery.NewPlan(s.fleet, s.playbook, s.scope, recovery.Stock{})
 	return s
 }
 
