@@ -24,6 +24,7 @@ import (
 	"github.com/blackstart-recovery/blackstart/server/playbook"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 	"github.com/blackstart-recovery/blackstart/server/remedy"
+	"github.com/blackstart-recovery/blackstart/server/restore"
 )
 
 // Config is what a server needs.
@@ -83,12 +84,27 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Playbooks.Keep(filepath.Join(cfg.Dir, "versions")); err != nil {
 		cfg.Log.Warn("an earlier version of a playbook is not known any more", "error", err)
 	}
-	c, err = coordinator.New(coordinator.Config{Journal: log, Remedy: &repairs{ssh, climb.New(outside), cfg.Playbooks, cfg.Clock}, Playbooks: cfg.Playbooks,
-		Fleet: cfg.Fleet, Clock: cfg.Clock, Log: cfg.Log.Named("coordinator"), Heard: ssh.Poke})
+	hub := restore.New()
+	hub.Changed = func() { c.Changed() }
+	known, err := openVault(cfg, hub)
 	if err != nil {
 		return err
 	}
-	edge := api.New(api.Config{Coordinator: c, Playbooks: cfg.Playbooks, TLS: cfg.TLS, Epoch: epoch, Beat: cfg.Beat, Hosts: len(cfg.Fleet.Hosts), Log: cfg.Log.Named("api")})
+	defer known.close()
+	c, err = coordinator.New(coordinator.Config{Journal: log, Remedy: &remedies{ssh, climb.New(outside), hub, cfg.Playbooks, cfg.Clock}, Playbooks: cfg.Playbooks,
+		Fleet: cfg.Fleet, Points: known.source(), Clock: cfg.Clock, Log: cfg.Log.Named("coordinator"), Heard: ssh.Poke})
+	if err != nil {
+		return err
+	}
+	edge := api.New(api.Config{Coordinator: c, Playbooks: cfg.Playbooks, TLS: cfg.TLS, Epoch: epoch, Beat: cfg.Beat, Hosts: len(cfg.Fleet.Hosts), Log: cfg.Log.Named("api"),
+		Work: hub, Backups: known.keeperOf(), Progress: hub.Progress})
+	keeping, let := context.WithCancel(context.WithoutCancel(ctx))
+	var kept sync.WaitGroup
+	if known != nil {
+		kept.Go(func() { known.run(keeping, cfg, c) })
+	}
+	defer kept.Wait()
+	defer let()
 	if cfg.Snapshot == "" {
 		return serve(ctx, cfg, c, edge, boot)
 	}
@@ -143,17 +159,21 @@ func halt(edge *grpc.Server) {
 	edge.GracefulStop()
 }
 
-// repairs gives the remedies what a job needs from its playbook.
-type repairs struct {
+// remedies gives each job to the remedy that can do it, with what it needs from its playbook.
+type remedies struct {
 	ssh     *remedy.SSH
 	climber *climb.Climber
+	agents  *restore.Hub
 	books   *playbook.Library
 	clock   coordinator.Clock
 }
 
 // Run implements coordinator.Remedy.
-func (r *repairs) Run(ctx context.Context, job recovery.Job, told func(recovery.Step, string) error) recovery.Result {
+func (r *remedies) Run(ctx context.Context, job recovery.Job, told func(recovery.Step, string) error) recovery.Result {
 	job.Timeout = max(r.clock.Real(job.Timeout), leastTimeout)
+	if job.Runner != "" {
+		return r.agents.Run(ctx, job)
+	}
 	job.Rung.Within = max(r.clock.Real(cmp.Or(job.Rung.Within, recovery.DefaultWithin)), leastTimeout)
 	if job.Kind == recovery.JobUnboot {
 		return r.climber.Run(ctx, job, remedy.Scripts{}, told)

@@ -26,7 +26,7 @@ type Remedy interface {
 	Run(ctx context.Context, job recovery.Job, told func(step recovery.Step, note string) error) recovery.Result
 }
 
-// Config is what a Coordinator needs. All fields but Clock and Heard are required.
+// Config is what a Coordinator needs. All fields but Clock, Points and Heard are required.
 type Config struct {
 	Journal   *journal.Journal
 	Remedy    Remedy
@@ -34,7 +34,8 @@ type Config struct {
 	Fleet     recovery.Fleet
 	Clock     Clock
 	Log       hclog.Logger
-	Heard     func(host string) // told whenever a host's agent has connected: whoever lies in wait for it may go. It must not block
+	Points    func(ctx context.Context) ([]recovery.RestorePoint, error) // what is known of backups; nil: nothing
+	Heard     func(host string)                                          // told whenever a host's agent has connected: whoever lies in wait for it may go. It must not block
 }
 
 // ErrStopped answers whoever asks a coordinator that has ended or is ending.

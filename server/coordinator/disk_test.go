@@ -96,7 +96,7 @@ func (w *world) play(c *Coordinator) (crashed bool) {
 	w.Helper()
 	steps := []func() error{
 		func() error {
-			_, err := c.Declare(w.ctx, "operator:ada", "a bad day", "", time.Time{})
+			_, err := c.Declare(w.ctx, "operator:ada", Declaration{Title: "a bad day"})
 			return err
 		},
 		func() error {

@@ -421,7 +421,7 @@ func TestWhatCannotBeWrittenIsNotDone(t *testing.T) {
 		w := newWorld(t)
 		defer w.close()
 		c := w.open()
-		_, err := c.Declare(w.ctx, "operator:ada", "", "", time.Date(-5, 1, 1, 0, 0, 0, 0, time.UTC)) // no JSON time
+		_, err := c.Declare(w.ctx, "operator:ada", Declaration{Began: time.Date(-5, 1, 1, 0, 0, 0, 0, time.UTC)}) // no JSON time
 		if err == nil || !strings.Contains(err.Error(), "was not done") {
 			t.Errorf("the operator is told %v", err)
 		}

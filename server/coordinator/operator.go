@@ -39,16 +39,33 @@ func (c *Coordinator) isOpen(incident string) error {
 	return unknownIncident(incident)
 }
 
-// Declare opens an incident with the coordinator's fleet and the playbook named, or the only one that fits, and returns its id.
-func (c *Coordinator) Declare(ctx context.Context, actor, title, book string, began time.Time) (string, error) {
+// Declaration is what an operator says of a new incident.
+type Declaration struct {
+	Title    string
+	Playbook string    // name; empty: the only one that fits
+	Began    time.Time // of the outage; zero: now
+	Cutoff   time.Time // when the bad content came in; zero: Began
+	WaveZero bool      // have restore points verified from the start
+}
+
+// Declare opens an incident with the coordinator's fleet and what is known of its backups, and returns its id.
+func (c *Coordinator) Declare(ctx context.Context, actor string, d Declaration) (string, error) {
+	var points []recovery.RestorePoint
+	if c.cfg.Points != nil {
+		var err error
+		if points, err = c.cfg.Points(ctx); err != nil {
+			return "", err
+		}
+	}
 	var id string
 	err := c.call(ctx, func() error {
-		facts, err := c.choose(book)
+		facts, err := c.choose(d.Playbook)
 		if err != nil {
 			return err
 		}
 		id = c.nextID()
-		err = c.engine.Declare(actor, recovery.Declare{Incident: id, Title: title, Began: began, Fleet: c.cfg.Fleet, Playbook: facts}, c.now())
+		err = c.engine.Declare(actor, recovery.Declare{Incident: id, Title: d.Title, Began: d.Began, Fleet: c.cfg.Fleet, Playbook: facts,
+			Cutoff: d.Cutoff, WaveZero: d.WaveZero, Points: points}, c.now())
 		c.logFault(err)
 		for _, l := range c.links {
 			l.sent = "" // the ids of requests begin anew

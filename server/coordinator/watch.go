@@ -24,6 +24,9 @@ func (c *Coordinator) Watch() (<-chan struct{}, func()) {
 	}
 }
 
+// Changed tells the watchers that something has changed which the engine need not know, such as a job's progress.
+func (c *Coordinator) Changed() { c.watch.notify() }
+
 func (w *watchers) notify() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

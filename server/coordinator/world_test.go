@@ -212,7 +212,7 @@ func (w *world) until(what string, holds func(View) bool) {
 
 func (w *world) declare() string {
 	w.Helper()
-	id, err := w.coordinator().Declare(w.ctx, "operator:ada", "a bad day", "", time.Time{})
+	id, err := w.coordinator().Declare(w.ctx, "operator:ada", Declaration{Title: "a bad day"})
 	if err != nil {
 		w.Fatal(err)
 	}

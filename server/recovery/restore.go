@@ -383,3 +383,18 @@ func (s *State) applyRestoreEnd(a *Attempt, r Result, at time.Time) {
 		s.learned.transferred(from[0], bytes, s.clock(at).Sub(s.clock(a.Started)))
 	}
 }
+
+// Found lists what the incident's own restores have shown of points: the catalog of backups wants to know too.
+func (s *State) Found() []RestorePoint {
+	var list []RestorePoint
+	for _, h := range s.order {
+		for _, a := range h.Attempts {
+			for _, x := range a.Result.Sets {
+				if p, ok := s.Points.Find(PointRef{x.DataSet, x.Repository, x.Point}); ok && len(x.Checks) > 0 {
+					list = append(list, p)
+				}
+			}
+		}
+	}
+	return list
+}
