@@ -52,7 +52,7 @@ func (s *State) progressed(in Progressed) ([]Event, error) {
 	}
 	to, from := slices.Index(stepOrder, in.Step), slices.Index(stepOrder, a.Step)
 	switch {
-	case to < 1:
+	case to < 1 || in.Step == StepCancel:
 		return nil, invalid("unknown step %q", in.Step)
 	case to == from:
 		return nil, nil

@@ -12,6 +12,8 @@ func (x *sim) before(e Entry) Phase {
 	switch v := e.Event.(type) {
 	case *AttemptStarted:
 		x.mayStart(s.hosts[v.Attempt.Host], v)
+		x.mayRestore(s.hosts[v.Attempt.Host], v)
+		defer x.vaultBusy() // of those under way before
 	case *WaveOpened:
 		if v.Wave > 1 {
 			w := s.Waves[v.Wave-2]
@@ -119,7 +121,13 @@ func (x *sim) mayStart(h *HostState, v *AttemptStarted) {
 	grouped := map[string]int{}
 	for _, o := range s.order {
 		if o.Phase == Attempting {
-			using[ResourceSSH]++
+			if a := o.attempt(); a.Method == MethodRestore {
+				for _, repo := range readFrom(a.Restores) {
+					using[repo]++
+				}
+			} else {
+				using[ResourceSSH]++
+			}
 			for _, r := range o.Host.Resources {
 				using[r]++
 			}
@@ -136,7 +144,7 @@ func (x *sim) mayStart(h *HostState, v *AttemptStarted) {
 		}
 	}
 	for _, r := range s.Fleet.Resources {
-		if (r.Name == ResourceSSH || slices.Contains(h.Host.Resources, r.Name) || slices.Contains(h.Host.Ladder[v.Attempt.Rung].Resources, r.Name)) && using[r.Name] >= r.Slots {
+		if (r.Name == ResourceSSH && v.Attempt.Method != MethodRestore || slices.Contains(readFrom(v.Attempt.Restores), r.Name) || slices.Contains(h.Host.Resources, r.Name) || slices.Contains(h.Host.Ladder[v.Attempt.Rung].Resources, r.Name)) && using[r.Name] >= r.Slots {
 			fail("%d of %d slots of %s are taken", using[r.Name], r.Slots, r.Name)
 		}
 	}
@@ -207,7 +215,13 @@ func (x *sim) check() {
 	}
 	if s.Closed.IsZero() {
 		for _, j := range s.Work(x.now) {
-			if j.Kind == JobRepair {
+			if j.Kind == JobRestore {
+				got = append(got, j.ID)
+			} else if j.Kind == JobCancel {
+				if a := s.hosts[j.Host.Name].attempt(); a == nil || a.ID != j.Of || a.Cancel == "" {
+					x.tb.Fatalf("job %s: nobody wants %s to be let go of", j.ID, j.Of)
+				}
+			} else if j.Kind == JobRepair {
 				got = append(got, j.ID)
 				x.runsItsVersion(j)
 			} else if h := s.hosts[j.Host.Name]; j.Kind == JobUnboot {

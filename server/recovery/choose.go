@@ -31,7 +31,7 @@ func (h *HostState) free() bool {
 // choose weighs, for every host that may start, what is quicker from here on: in the order in which turns come, behind what is under way.
 func (s *State) choose(sv *survey, now time.Time) {
 	sv.choices = map[string]weighing{}
-	t, clock := s.terms(), s.clock(now)
+	t, clock := s.termsNow(), s.clock(now)
 	l := newLanes(s.stock, s.learned, s.atOnce())
 	for _, h := range s.order {
 		if h.working() {

@@ -257,7 +257,7 @@ type weighing struct {
 	method Method
 	quote  quote
 	other  *quote // by the method that was not chosen, where both were possible
-	offer  Offer  // of the restore, chosen or not
+	offer  *Offer // of the restore, chosen or not; nil: there is no rung for it
 	closed string // why it cannot be restored, where a rung says that it could
 }
 
@@ -270,8 +270,12 @@ func (t terms) weigh(h *Host, l *lanes) weighing {
 	}
 	at := restoreRung(h)
 	if at >= 0 {
-		w.offer, w.closed = t.stock.offer(h, &h.Ladder[at])
+		offer, problem := t.stock.offer(h, &h.Ladder[at])
+		w.offer, w.closed = &offer, problem
 		w.closed = firstOf(w.closed, t.problem(h, &h.Ladder[at]))
+		if w.closed == "" && w.rung >= 0 && t.reaches != nil && !t.reaches(w.offer.Runner) {
+			w.closed = "the agent of " + w.offer.Runner + " is not connected"
+		}
 	}
 	switch {
 	case at < 0 || w.closed != "":
@@ -280,12 +284,12 @@ func (t terms) weigh(h *Host, l *lanes) weighing {
 		}
 		return w
 	case w.rung < 0:
-		w.rung, w.method, w.quote = at, MethodRestore, l.restore(&w.offer, &h.Ladder[at])
+		w.rung, w.method, w.quote = at, MethodRestore, l.restore(w.offer, &h.Ladder[at])
 		return w
 	case h.Data != DataNone:
 		return w
 	}
-	restore, repair := l.restore(&w.offer, &h.Ladder[at]), w.quote
+	restore, repair := l.restore(w.offer, &h.Ladder[at]), w.quote
 	if restore.done() < repair.done() {
 		w.rung, w.method, w.quote, w.other = at, MethodRestore, restore, &repair
 	} else {
@@ -344,7 +348,7 @@ func (w weighing) otherwise(h *Host) string {
 		return fmt.Sprintf("restore from %s, if that took less than %s in all", refsText(w.offer.Points()), brief(w.quote.done()))
 	case w.method == MethodRestore:
 		return "repair, if a rung of its ladder could be used"
-	case len(w.offer.Restores) > 0:
+	case w.offer != nil:
 		return fmt.Sprintf("restore from %s when every way above has failed%s", refsText(w.offer.Points()), note(w.offer.Approval))
 	}
 	return ""
@@ -356,7 +360,7 @@ func (l *lanes) book(h *Host, w weighing) {
 	case MethodRepair:
 		l.bookRepair(&h.Ladder[w.rung])
 	case MethodRestore:
-		l.bookRestore(&w.offer, &h.Ladder[w.rung])
+		l.bookRestore(w.offer, &h.Ladder[w.rung])
 	}
 }
 

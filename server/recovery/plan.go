@@ -15,7 +15,7 @@ const canariesPerKey = 3
 // NewPlan sorts the planned hosts into waves and says for each with which method, on which rung and why. It is pure and
 // deterministic: the same fleet, playbook, scope and stock give the same plan with the same digest.
 func NewPlan(f Fleet, p Playbook, scope []HostScope, s Stock) Plan {
-	b := planner{terms: terms{p, newStock(&f, s)}, fleet: &f, freed: dependents(f), services: map[string]*Service{}}
+	b := planner{terms: terms{Playbook: p, stock: newStock(&f, s)}, fleet: &f, freed: dependents(f), services: map[string]*Service{}}
 	for i := range f.Services {
 		b.services[f.Services[i].Name] = &f.Services[i]
 	}
@@ -78,23 +78,23 @@ type candidate struct {
 // order sorts a wave: canaries, the least risky first; then critical hosts, those that free most dependents, and the quickest. In this order the
 // methods are chosen, because who comes later waits for those before.
 func (b *planner) order(t *Tier, hosts []*Host) []PlannedHost {
-	list := make([]candidate, len(hosts))
+	list := make([]*candidate, len(hosts))
 	for i, h := range hosts {
 		rung := b.next(h, 0)
-		list[i] = candidate{Host: h, weighing: weighing{rung: rung}, freed: b.freed[h.Service], estimate: estimate(h, rung), risk: b.risk(h)}
+		list[i] = &candidate{Host: h, weighing: weighing{rung: rung}, freed: b.freed[h.Service], estimate: estimate(h, rung), risk: b.risk(h)}
 	}
 	slices.SortFunc(list, before)
 	markCanaries(list)
 	sorted := make([]*candidate, 0, len(list))
-	for i := range list {
-		if list[i].canary {
-			sorted = append(sorted, &list[i])
+	for _, c := range list {
+		if c.canary {
+			sorted = append(sorted, c)
 		}
 	}
 	slices.SortStableFunc(sorted, func(x, y *candidate) int { return cmp.Compare(x.risk, y.risk) })
-	for i := range list {
-		if !list[i].canary {
-			sorted = append(sorted, &list[i])
+	for _, c := range list {
+		if !c.canary {
+			sorted = append(sorted, c)
 		}
 	}
 	l := newLanes(b.stock, nil, atOnce(b.fleet, t))
@@ -123,7 +123,7 @@ func atOnce(f *Fleet, t *Tier) int {
 	return min(n, f.Policy.withDefaults().MaxInFlight)
 }
 
-func before(x, y candidate) int {
+func before(x, y *candidate) int {
 	if x.Critical != y.Critical {
 		if x.Critical {
 			return -1
@@ -135,7 +135,7 @@ func before(x, y candidate) int {
 
 // markCanaries picks, for each OS, the hosts that risk least: with an agent to prove them, not critical, alone (in no group), in
 // a service that needs no other.
-func markCanaries(list []candidate) {
+func markCanaries(list []*candidate) {
 	best := map[string][]int{}
 	for i, c := range list {
 		if c.rung < 0 {

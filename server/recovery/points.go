@@ -31,6 +31,14 @@ func (b *Points) shelf(dataSet string) *shelf {
 	return s
 }
 
+// look is the shelf of a data set, for reading.
+func (b *Points) look(dataSet string) *shelf {
+	if s := b.shelves[dataSet]; s != nil {
+		return s
+	}
+	return &shelf{}
+}
+
 // Learn takes what is known of a point elsewhere. It reports whether that says anything new.
 func (b *Points) Learn(p RestorePoint) bool {
 	s := b.shelf(p.DataSet)
@@ -72,7 +80,8 @@ func newerWord(a, b *Quarantine) *Quarantine {
 func (p *RestorePoint) note(c PointCheck) bool {
 	for i := range p.Checks {
 		if p.Checks[i].Level == c.Level {
-			if !c.At.After(p.Checks[i].At) {
+			old := p.Checks[i]
+			if c.At.Before(old.At) || c.At.Equal(old.At) && (c.OK || !old.OK) { // at one moment, the failure counts
 				return false
 			}
 			p.Checks[i] = c
@@ -86,7 +95,7 @@ func (p *RestorePoint) note(c PointCheck) bool {
 
 // Check takes the end of a check. A failed one puts the point into quarantine. Checks of unknown points say nothing.
 func (b *Points) Check(ref PointRef, c PointCheck) {
-	p := b.shelf(ref.DataSet).points[ref]
+	p := b.look(ref.DataSet).points[ref]
 	if p == nil || !p.note(c) || c.OK {
 		return
 	}
@@ -112,11 +121,11 @@ func (b *Points) Quarantine(dataSet string, ref *PointRef, q Quarantine) {
 }
 
 // QuarantineOf is the newest word on a whole data set, or nil.
-func (b *Points) QuarantineOf(dataSet string) *Quarantine { return b.shelf(dataSet).quarantine }
+func (b *Points) QuarantineOf(dataSet string) *Quarantine { return b.look(dataSet).quarantine }
 
 // Of lists the points of a data set, the newest data first. They are copies.
 func (b *Points) Of(dataSet string) []RestorePoint {
-	sorted := b.shelf(dataSet).sorted()
+	sorted := b.look(dataSet).sorted()
 	list := make([]RestorePoint, len(sorted))
 	for i, p := range sorted {
 		list[i] = *p
@@ -140,7 +149,7 @@ func (s *shelf) sorted() []*RestorePoint {
 
 // Find returns a copy of what is known of a point.
 func (b *Points) Find(ref PointRef) (RestorePoint, bool) {
-	p := b.shelf(ref.DataSet).points[ref]
+	p := b.look(ref.DataSet).points[ref]
 	if p == nil {
 		return RestorePoint{}, false
 	}
@@ -161,7 +170,7 @@ type Choice struct {
 func (b *Points) Best(set *DataSet, need Level, cutoff time.Time) (best Choice, why string) {
 	var none excuses
 	found := false
-	for _, p := range b.shelf(set.Name).sorted() {
+	for _, p := range b.look(set.Name).sorted() {
 		if found && p.Latest().Before(best.Moment) {
 			break // the others hold older data
 		}

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -135,9 +136,21 @@ func TestPropertyNobodyIsNeeded(t *testing.T) {
 		for i := range f.Tiers {
 			f.Tiers[i].Gate.Approval = false
 		}
+		var points []RestorePoint
+		if chance(t, 50, "stocked") {
+			points = anyStock(t, &f)
+			for i := range f.Hosts {
+				if f.Hosts[i].Data == DataPrimary {
+					f.Hosts[i].Data = DataReplica
+				}
+			}
+			for i := range f.Services {
+				f.Services[i].RPO = 1000 * time.Hour // else a person is needed
+			}
+		}
 		x := newSim(t, f, p)
 		x.anySightings(t)
-		if _, err := x.do(Declare{Incident: "i", Fleet: f, Playbook: p}); err != nil {
+		if _, err := x.do(Declare{Incident: "i", Fleet: f, Playbook: p, Points: points}); err != nil {
 			return // nobody can have been hit
 		}
 		x.must(Approve{Digest: x.s.Plan.Digest})
@@ -181,9 +194,13 @@ func TestPropertyNobodyIsNeeded(t *testing.T) {
 func TestPropertyAnythingMayHappen(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, f := anyPlaybook(t), anyFleet(t)
+		var points []RestorePoint
+		if chance(t, 50, "stocked") {
+			points = anyStock(t, &f)
+		}
 		x := newSim(t, f, p)
 		x.anySightings(t)
-		if _, err := x.do(Declare{Incident: "i", Fleet: f, Playbook: p}); err != nil {
+		if _, err := x.do(Declare{Incident: "i", Fleet: f, Playbook: p, Points: points}); err != nil {
 			return
 		}
 		if chance(t, 90, "approved at once") {
@@ -336,6 +353,10 @@ func (x *sim) person(t *rapid.T) {
 		ClearDebt{Host: host, Debt: "agent-disabled", By: by}, Refused{Host: host, Peer: "192.0.2.9", Why: "wrong certificate"},
 		Claim{Host: "nobody", By: by}, Retry{Host: "nobody"}, Skip{Host: host}, Override{Target: "what", Reason: "x"},
 	}
+	if len(x.s.Fleet.DataSets) > 0 {
+		ins = append(ins, ApproveRestore{Host: host, Loss: 100 * time.Hour}, ApproveRestore{Host: host, Loss: 100 * time.Hour}, ApproveRestore{Host: host, Loss: time.Duration(below(t, 200, "loss")) * time.Hour},
+			CancelAttempt{Host: host, Reason: "it takes too long"}, Retry{Host: host, Rung: "restore"}, x.anyNews(t), x.anyNews(t))
+	}
 	if chance(t, 10, "revise") {
 		p := anyPlaybook(t)
 		p.Digest = rapid.SampledFrom([]string{digest1, digest2, "sha256:three"}).Draw(t, "version")
@@ -349,6 +370,25 @@ func (x *sim) person(t *rapid.T) {
 		ins = []Input{Abort{}}
 	}
 	_, _ = x.do(ins[below(t, len(ins), "input")])
+}
+
+// anyNews is what the catalog of backups may tell: a check, a quarantine, a point that is gone or new.
+func (x *sim) anyNews(t *rapid.T) Input {
+	d := x.s.Fleet.DataSets[below(t, len(x.s.Fleet.DataSets), "data set")]
+	p := point(d.Name, fmt.Sprintf("p%d", below(t, 4, "point")), t0.Add(time.Duration(-below(t, 100, "hours ago"))*time.Hour), L0)
+	if old, ok := x.s.Points.Find(p.PointRef); ok {
+		p = old
+	}
+	p.SeenAt = x.now
+	switch below(t, 5, "news") {
+	case 0:
+		p.Gone = true
+	case 1:
+		p.Quarantine = &Quarantine{From: p.TakenAt, At: x.now, By: "ann", Reason: "looks odd"}
+	default:
+		p.Checks = append(slices.Clone(p.Checks), PointCheck{Level: Level(1 + below(t, 4, "checked")), OK: chance(t, 80, "passes"), At: x.now, By: "test"})
+	}
+	return Learnt{Points: []RestorePoint{p}}
 }
 
 // diligent is a person who ends everything: the faults stop, hand work is done, what is held is resumed.
@@ -384,6 +424,8 @@ func (x *sim) diligent() {
 					by = owner
 				}
 				_, _ = x.do(HandsDone{Host: h.Host.Name, By: by})
+			case why[h.Host.Name].Code == WaitApproval:
+				_, _ = x.do(ApproveRestore{Host: h.Host.Name, Loss: 1000 * time.Hour})
 			case why[h.Host.Name].Code == WaitDependency && x.phases()[Skipped] > 0:
 				_, _ = x.do(Override{Target: "host:" + h.Host.Name, Reason: "what it needs was skipped"})
 			case !m.up && m.host.Agent && m.bad == 0 && h.Phase != Attempting:

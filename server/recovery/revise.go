@@ -58,7 +58,7 @@ func (s *State) revise(v Revise) ([]Event, error) {
 		case h.Phase == Recovered && s.revisits(h, p.Digest):
 			e.Revisit = append(e.Revisit, name)
 		}
-		if rung := (terms{p, s.stock}).next(h.Host, 0); h.Phase == Waiting && rung >= 0 && s.rungMoves(h, p, rung) {
+		if rung := (terms{Playbook: p, stock: s.stock}).next(h.Host, 0); h.Phase == Waiting && rung >= 0 && s.rungMoves(h, p, rung) {
 			events = append(events, &HostReturned{Host: name, Rung: rung, Reason: "the playbook was revised: rung " + rungName(h.Host, rung) + " is the first that its new version can use"})
 		}
 	}
@@ -69,7 +69,7 @@ func (s *State) revise(v Revise) ([]Event, error) {
 // opens that better one.
 func (s *State) rungMoves(h *HostState, p Playbook, first int) bool {
 	ladder := h.Host.Ladder
-	closed := h.Rung >= len(ladder) || (terms{p, s.stock}).problem(h.Host, &ladder[h.Rung]) != ""
+	closed := h.Rung >= len(ladder) || (terms{Playbook: p, stock: s.stock}).problem(h.Host, &ladder[h.Rung]) != ""
 	return closed || first < h.Rung && s.terms().problem(h.Host, &ladder[first]) != ""
 }
 

@@ -60,7 +60,8 @@ func (x *sim) canaryLived(h *HostState, v *AttemptStarted, fail func(format stri
 	}
 	recovered, others := 0, ""
 	for _, o := range x.s.order {
-		if n := len(o.Attempts); o == h || o.Wave != h.Wave || o.Host.OS != h.Host.OS || n == 0 || o.Attempts[n-1].Rung < 0 || o.Attempts[n-1].Playbook != v.Attempt.Playbook {
+		if n := len(o.Attempts); o == h || o.Wave != h.Wave || o.Host.OS != h.Host.OS || n == 0 || o.Attempts[n-1].Rung < 0 || o.Attempts[n-1].Playbook != v.Attempt.Playbook ||
+			(o.Attempts[n-1].Method == MethodRestore) != (v.Attempt.Method == MethodRestore) {
 			continue
 		}
 		switch o.Phase {

@@ -252,6 +252,19 @@ func (x *sim) launch(j Job) {
 		x.after(3*time.Minute, func() { x.finish(j, x.probe(m, j)) })
 		return
 	}
+	switch j.Kind {
+	case JobRestore:
+		x.restored(m, j)
+		return
+	case JobCancel:
+		x.after(time.Second, func() {
+			x.finish(j, Result{Class: Succeeded})
+			if of, running := x.jobs[j.Of]; running {
+				x.finish(of, Result{Class: Cancelled})
+			}
+		})
+		return
+	}
 	if j.Kind == JobUnboot || j.Rung.Kind == RungRescue || j.Rung.Kind == RungHelper {
 		x.fromOutside(m, j)
 		return
@@ -375,6 +388,8 @@ func (x *sim) crash() {
 	live := x.s
 	x.s = x.fold()
 	x.s.seen = live.seen
+	live.unremember()
+	x.s.unremember()
 	if !reflect.DeepEqual(live, x.s) {
 		x.tb.Fatalf("the fold differs from the live state: %s", difference(live, x.s))
 	}
@@ -384,6 +399,14 @@ func (x *sim) crash() {
 		if j.Rung.Kind == RungRescue || j.Rung.Kind == RungHelper || j.Kind == JobUnboot {
 			delete(x.jobs, id) // what works from outside dies with the coordinator; it is taken up again where it stood
 		}
+	}
+}
+
+// unremember empties what is kept only to be quick.
+func (s *State) unremember() {
+	s.restock()
+	for _, b := range s.Points.shelves {
+		b.newest = nil
 	}
 }
 

@@ -5,10 +5,18 @@ import "strings"
 // terms are what decides whether a rung can be used: the playbook, and what there is to restore.
 type terms struct {
 	Playbook
-	stock *stock // nil: nothing is ever restored
+	stock   *stock                 // nil: nothing is ever restored
+	reaches func(host string) bool // whether a host's agent is connected; nil: it is not known, and every one is taken to be
 }
 
-func (s *State) terms() terms { return terms{s.Playbook, s.stock} }
+func (s *State) terms() terms { return terms{Playbook: s.Playbook, stock: s.stock} }
+
+// termsNow also know whose agent is connected.
+func (s *State) termsNow() terms {
+	t := s.terms()
+	t.reaches = func(host string) bool { return s.seen[host].Connected }
+	return t
+}
 
 // runnable holds the environments in which this version can run a script.
 var runnable = map[string]bool{EnvLinux: true, EnvRescueLinux: true}
