@@ -24,6 +24,9 @@ func Sentence(e recovery.Entry) string {
 		text = ofHost(e)
 	}
 	if text == "" {
+		text = ofBackups(e)
+	}
+	if text == "" {
 		text = "Event " + part(e.Event.Kind())
 	}
 	if !strings.HasSuffix(text, ".") && !strings.HasSuffix(text, "!") && !strings.HasSuffix(text, "?") {
