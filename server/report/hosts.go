@@ -61,6 +61,18 @@ type Attempt struct {
 	Output    string    `json:"output,omitempty"` // path of the kept output, below the data folder
 	Joined    bool      `json:"joined,omitempty"`
 	Rebooted  bool      `json:"rebooted,omitempty"`
+	Restores  []Restore `json:"restores,omitempty"` // of an attempt that restored from backup
+}
+
+// Restore is one data set that an attempt restored, or was to restore.
+type Restore struct {
+	DataSet    string    `json:"data_set"`
+	Repository string    `json:"repository"`
+	Point      string    `json:"point"`
+	Moment     time.Time `json:"moment"` // whose data the host holds since
+	Swapped    bool      `json:"swapped"`
+	Kept       string    `json:"kept,omitempty"` // where the data from before is
+	Bytes      int64     `json:"bytes,omitempty"`
 }
 
 // Proof is what a host's recovery rests on.
@@ -127,6 +139,15 @@ func attempt(a recovery.Attempt) Attempt {
 	if !a.Ended.IsZero() {
 		x.Took = seconds(a.Ended.Sub(a.Started))
 	}
+	for _, r := range a.Restores {
+		y := Restore{DataSet: r.Point.DataSet, Repository: r.Point.Repository, Point: r.Point.ID, Moment: utc(r.Moment)}
+		for _, done := range a.Result.Sets {
+			if done.DataSet == y.DataSet {
+				y.Swapped, y.Kept, y.Bytes = done.Swapped, done.Kept, done.Bytes
+			}
+		}
+		x.Restores = append(x.Restores, y)
+	}
 	return x
 }
 
@@ -144,6 +165,7 @@ func (b *builder) verdict(h *recovery.HostState, past *hostHistory) (verdict, wh
 	nothing := ""
 	for _, a := range h.Attempts {
 		switch {
+		case a.Method == recovery.MethodRestore: // it replaces data, whatever was wrong
 		case a.Rung < 0:
 			return VerdictHit, "a person repaired it by hand (" + a.ID + ")"
 		case a.Result.Class == recovery.Succeeded:

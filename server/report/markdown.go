@@ -73,6 +73,7 @@ func (r Report) Markdown() []byte {
 	p.timeline(r.Timeline)
 	p.waves(r.Waves)
 	p.services(r.Services)
+	p.restores(r.Hosts)
 	p.stories(r.Hosts)
 	p.exceptions(r.Exceptions)
 	p.debts(r.Debts)
@@ -228,6 +229,33 @@ func (p *page) services(list []Service) {
 		}
 		p.row(or(s.Title, s.Name), or(s.Council, "–"), or(s.Owner, "–"), s.Tier, s.Status, fmt.Sprintf("%d of %d (%d needed)", s.Up, s.Hosts, s.Need),
 			since, s.RTO.text(), s.MTD.text(), or(strings.Join(down, "; "), "–"))
+	}
+}
+
+// restores lists what was restored from backup, where anything was.
+func (p *page) restores(hosts []Host) {
+	told := 0
+	for i := range hosts {
+		for _, a := range hosts[i].Attempts {
+			for _, r := range a.Restores {
+				if told++; told == 1 {
+					p.heading(2, "Restored from backup")
+					p.table("host", "attempt", "data set", "restore point", "holds the data of", "outcome", "data from before")
+				}
+				if told > rowsShown {
+					continue
+				}
+				outcome := or(a.Class, "under way")
+				if r.Swapped && a.Class != "succeeded" {
+					outcome += ", swapped in"
+				}
+				p.row(hosts[i].Name, fmt.Sprint(a.N), r.DataSet, r.Repository+"/"+r.Point, stamp(r.Moment), outcome, or(r.Kept, "–"))
+			}
+		}
+	}
+	if told > rowsShown {
+		p.WriteByte('\n')
+		p.more(told, rowsShown)
 	}
 }
 
