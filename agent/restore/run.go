@@ -21,6 +21,7 @@ type command struct {
 	args []string // no secrets: anybody on the machine can read them
 	env  []string // added to a small, clean environment; secrets go here, or in a file that a variable names
 	dir  string
+	in   []byte            // on its standard input; nil: nothing
 	user string            // the system user that it runs as, when we are root; empty: ours
 	line func(line string) // told each line of standard output, without its end, cut at maxLine
 	out  io.Writer         // gets standard output instead of line
@@ -46,6 +47,9 @@ func (c command) run(ctx context.Context) (ended, error) {
 	cmd := exec.CommandContext(ctx, c.path, c.args...)
 	cmd.Env = append([]string{"LC_ALL=C", "TZ=UTC", "HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, c.env...)
 	cmd.Dir = c.dir
+	if c.in != nil {
+		cmd.Stdin = bytes.NewReader(c.in)
+	}
 	tail := &tailWriter{max: maxSaid}
 	cmd.Stderr = tail
 	var lines *lineWriter
@@ -89,7 +93,6 @@ func (c command) run(ctx context.Context) (ended, error) {
 type lineWriter struct {
 	told func(string)
 	part bytes.Buffer
-	cut  bool // the rest of this line is dropped
 }
 
 func (w *lineWriter) Write(p []byte) (int, error) {
