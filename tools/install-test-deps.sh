@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests with real components need on a Debian machine: an SSH server and client with SFTP,
-# dropbear, iproute2, python3, procps, busybox, dash, csh, Ansible, a C compiler for the race detector; and for machines that
+# dropbear, iproute2, python3, procps, busybox, dash, csh, restic, PostgreSQL, SQLite, jq, Ansible, a C compiler for the race detector; and for machines that
 # really crash: qemu with its firmware, GRUB, IPMI and fence agents, and what a rescue image is made of and opens disks with.
 # Safe to run again: says nothing when all is there. It never starts or enables an SSH server of the system's own; the tests
 # start theirs, on loopback.
@@ -38,6 +38,13 @@ need python3 python3
 need procps pgrep
 need busybox busybox
 need dash dash
+# Backups: repositories, a database server with its checks, and what the example of a vendor's program wants. Installing the
+# server alone starts no cluster: the tests make theirs.
+need restic restic
+need postgresql-15 /usr/lib/postgresql/15/bin/postgres
+need postgresql-client-15 /usr/lib/postgresql/15/bin/pg_dump
+need sqlite3 sqlite3
+need jq jq
 need csh csh
 need dropbear-bin dropbear /usr/sbin/dropbear
 need util-linux unshare
