@@ -59,11 +59,12 @@ func (l *liaison) tellBackups(ctx context.Context) error {
 	var held catalog.Held
 	var found []recovery.RestorePoint
 	var zero []string
+	var cutoff time.Time
 	err := l.incident.View(ctx, "", func(v coordinator.View) {
 		if v.State.Outcome == "" {
 			held = catalog.Held{Incident: v.State.ID, Points: v.State.Holds()}
 		}
-		found, zero = v.State.Found(), v.State.Unverified()
+		found, zero, cutoff = v.State.Found(), v.State.Unverified(), v.State.Cutoff
 	})
 	var e *recovery.Error
 	if err != nil && !errors.As(err, &e) { // without an incident nothing is held
@@ -83,7 +84,7 @@ func (l *liaison) tellBackups(ctx context.Context) error {
 	}
 	if more := slices.DeleteFunc(slices.Clone(zero), func(name string) bool { return slices.Contains(l.zero, name) }); len(more) > 0 {
 		l.log.Info("wave zero: restore points are to be verified", "data-sets", len(more))
-		if err := l.backups.Do(ctx, "engine", catalog.Verify{DataSets: more}); err != nil {
+		if err := l.backups.Do(ctx, "engine", catalog.Verify{DataSets: more, Before: cutoff}); err != nil {
 			return err
 		}
 	}

@@ -165,7 +165,7 @@ func TestJobsFindTheirRemedy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ssh.Close()
-	r := &repairs{ssh: ssh, climber: climb.New(climb.Config{SSH: ssh, Switch: openSwitch, Boot: openBoot}), books: &playbook.Library{}}
+	r := &remedies{ssh: ssh, climber: climb.New(climb.Config{SSH: ssh, Switch: openSwitch, Boot: openBoot}), books: &playbook.Library{}}
 	job := recovery.Job{ID: "h/1", Incident: "i", Kind: recovery.JobUnboot, Host: recovery.Host{Name: "h", Power: b.control("bmc")},
 		Rung: recovery.Rung{Name: "rescue", Kind: recovery.RungRescue, Address: "10.0.0.9", Boot: b.control("bmc")}}
 	told := func(recovery.Step, string) error { return nil }

@@ -86,6 +86,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	hub := restore.New()
 	hub.Changed = func() { c.Changed() }
+	hub.ConnectWithin = max(cfg.Clock.Real(agentWithin), leastTimeout)
 	known, err := openVault(cfg, hub)
 	if err != nil {
 		return err
@@ -199,6 +200,9 @@ func (r *remedies) Run(ctx context.Context, job recovery.Job, told func(recovery
 	}
 	return r.ssh.Run(ctx, job, scripts)
 }
+
+// agentWithin is how long work waits for an agent that is not connected before the next way is tried.
+const agentWithin = 3 * time.Minute
 
 // leastTimeout keeps a fast clock from cutting off work that takes its time on the real machine.
 const leastTimeout = 5 * time.Second
