@@ -21,9 +21,13 @@ type builder struct {
 	power     map[string]*control
 	boot      map[string]*control
 	ladders   map[string]ladder
+	stores    map[string]int                   // repositories, by index
+	promises  map[string]recovery.BackupPolicy // those built in too
 	parts     parts
 	defaults  []setting
-	dir       string      // the fleet file's folder, once it was needed
+	dir       string           // the fleet file's folder, once it was needed
+	facts     map[string]facts // of every host by name, where there are data sets
+	restorers []restorer
 	told      map[at]bool // places whose problem was told for one host and stands for all
 	out       recovery.Fleet
 }
@@ -39,14 +43,22 @@ func (b *builder) fleet(e *fileEntry) recovery.Fleet {
 	b.memberNames(e.Groups)
 	b.power = b.controlTable(sectionPower, e.Power, powerAtOnce)
 	b.boot = b.controlTable(sectionBoot, e.Boot, 0)
+	b.repositoryTable(e.Repositories)
+	b.backupPolicies(e.BackupPolicies)
 	b.ladderTable(e.Ladders)
 	b.partList(e.DefaultsFor, e.Groups)
+	if len(e.Backups) > 0 {
+		b.facts = map[string]facts{}
+	}
 	b.hostList(e)
 	b.members(e.Groups)
+	b.dataSets(e.Backups)
+	b.restoreRungs()
 	b.gates(e)
 	b.cycles(e)
 	b.tierOrder(e)
 	slices.SortFunc(b.out.Hosts, func(x, y recovery.Host) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortFunc(b.out.DataSets, func(x, y recovery.DataSet) int { return strings.Compare(x.Name, y.Name) })
 	return b.out
 }
 

@@ -114,7 +114,7 @@ func (b *builder) control(c *control) {
 	case c.Redfish.given():
 		b.redfish(c)
 	}
-	b.options(c.Options, c.what)
+	b.options(c.Options, c.what, controlOptions)
 	b.secrets(c)
 	if t := c.Timeout; t.given() && (t.d < minTimeout || t.d > maxTimeout) {
 		b.add(t.at, "write a length of time from 1s to 1h", "timeout of %s is %s", c.what, t.d)
@@ -142,8 +142,16 @@ func (b *builder) redfish(c *control) {
 	}
 }
 
-// options checks the options of a control, or those that a host adds to it.
-func (b *builder) options(list table[option], what string) {
+// optionRules are what the options of one kind of thing must be.
+type optionRules struct {
+	name   func(key string) (problem, do string)
+	secret string // what to do about one that is a secret
+}
+
+var controlOptions = optionRules{checkOption, "move it to secrets: of the control, as file:PATH or env:NAME"}
+
+// options checks the options of something, or those that a host adds to it; what is how messages call it.
+func (b *builder) options(list table[option], what string, rules optionRules) {
 	if len(list) > maxList {
 		b.add(list[maxList].Key.at, "remove some", "%s has more than %d options", what, maxList)
 	}
@@ -151,11 +159,11 @@ func (b *builder) options(list table[option], what string) {
 		if !row.Value.at.given() {
 			b.add(row.Key.at, "write one, or remove the line", "option %s has no value", cut(row.Key.s))
 		}
-		switch problem, do := checkOption(row.Key.s); {
+		switch problem, do := rules.name(row.Key.s); {
 		case problem != "":
 			b.add(row.Key.at, do, "option %s", problem)
 		case secretive(row.Key.s):
-			b.add(row.Key.at, "move it to secrets: of the control, as file:PATH or env:NAME", "option %s is a secret, which does not belong into this file", row.Key.s)
+			b.add(row.Key.at, rules.secret, "option %s is a secret, which does not belong into this file", row.Key.s)
 		case row.Value.given():
 			if problem, do := checkPlaces(row.Value.s); problem != "" {
 				b.add(row.Value.at, do, "option %s: %s", row.Key.s, problem)

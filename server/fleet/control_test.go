@@ -214,7 +214,7 @@ func TestBadOutside(t *testing.T) {
 				`f.yaml:33:5: rung race leads into linux, but the os of host a[1-2] is windows-2019; choose another ladder, or correct the rung's environment` + "\n" +
 				`f.yaml:34:5: rung ssh leads into linux, but the os of host b is windows-2019; choose another ladder, or correct the rung's environment` + "\n" +
 				`f.yaml:34:5: rung race leads into linux, but the os of host b is windows-2019; choose another ladder, or correct the rung's environment`},
-		{"unknown kind", "kind: race", "kind: rase", `f.yaml:27:26: kind is "rase"; write ssh, race, rescue, helper or hands`},
+		{"unknown kind", "kind: race", "kind: rase", `f.yaml:27:26: kind is "rase"; write ssh, race, rescue, helper, restore or hands`},
 
 		{"no MAC", "52-54-00-AA-00-0F", "52-54-00-AA-00", `f.yaml:33:46: mac "52-54-00-AA-00" is not a MAC address; write six pairs of hex digits, as in 52:54:00:12:34:56`},
 		{"mixed MAC", "52-54-00-AA-00-0F", "52:54-00-AA-00-0F", `f.yaml:33:46: mac "52:54-00-AA-00-0F" is not a MAC address; write six pairs of hex digits, as in 52:54:00:12:34:56`},

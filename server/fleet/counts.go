@@ -11,18 +11,91 @@ import (
 
 // WaveCount is what one wave of a fleet consists of.
 type WaveCount struct {
-	Wave     int                        `json:"wave"` // 1-based
-	Tier     string                     `json:"tier"`
-	Title    string                     `json:"title,omitempty"`
-	RTO      time.Duration              `json:"rto,omitempty"` // nanoseconds
-	Hosts    int                        `json:"hosts"`
-	Services int                        `json:"services"` // with at least one host in this wave
-	Critical int                        `json:"critical"` // hosts that the gate waits for by name
-	NoAgent  int                        `json:"no_agent"` // hosts whose proof is fetched over SSH
-	Data     map[recovery.DataClass]int `json:"data"`
-	OS       map[string]int             `json:"os"`
-	Ladders  map[string]int             `json:"ladders"`  // hosts by their rungs: "rescue, hands"
-	Councils map[string]int             `json:"councils"` // hosts by council; "" are nobody's
+	Wave       int                        `json:"wave"` // 1-based
+	Tier       string                     `json:"tier"`
+	Title      string                     `json:"title,omitempty"`
+	RTO        time.Duration              `json:"rto,omitempty"` // nanoseconds
+	Hosts      int                        `json:"hosts"`
+	Services   int                        `json:"services"` // with at least one host in this wave
+	Critical   int                        `json:"critical"` // hosts that the gate waits for by name
+	NoAgent    int                        `json:"no_agent"` // hosts whose proof is fetched over SSH
+	Data       map[recovery.DataClass]int `json:"data"`
+	OS         map[string]int             `json:"os"`
+	Ladders    map[string]int             `json:"ladders"`  // hosts by their rungs: "rescue, hands"
+	Councils   map[string]int             `json:"councils"` // hosts by council; "" are nobody's
+	DataSets   int                        `json:"data_sets"`
+	Restorable int                        `json:"restorable"` // hosts with a rung that restores from backup
+}
+
+// RepositoryCount is what one repository is used for.
+type RepositoryCount struct {
+	Name     string `json:"name"`
+	Kind     string `json:"kind"`
+	DataSets int    `json:"data_sets"` // that have it as their repository
+	Copies   int    `json:"copies"`    // data sets that have copies in it
+	Slots    int    `json:"slots"`     // restores at once
+	OffSite  bool   `json:"off_site"`
+}
+
+// Repositories counts the data sets of a fleet's repositories, in the order of the file.
+func Repositories(f recovery.Fleet) []RepositoryCount {
+	out := make([]RepositoryCount, len(f.Repositories))
+	index := make(map[string]int, len(f.Repositories))
+	for i, r := range f.Repositories {
+		index[r.Name] = i
+		out[i] = RepositoryCount{Name: r.Name, Kind: r.Kind, Slots: r.Slots, OffSite: r.OffSite}
+	}
+	for _, d := range f.DataSets {
+		out[index[d.Repository]].DataSets++
+		for _, c := range d.Copies {
+			out[index[c]].Copies++
+		}
+	}
+	return out
+}
+
+// LevelGap is data sets that a rung restores only once they are verified further than any machine can.
+type LevelGap struct {
+	Asked    recovery.Level `json:"asked"` // by the hosts' tier or data
+	Reach    recovery.Level `json:"reach"` // by engine, check and invariants
+	DataSets []string       `json:"data_sets"`
+}
+
+// LevelGaps finds data sets that would wait for a person to look at a restore point, whatever is verified before.
+func LevelGaps(f recovery.Fleet) []LevelGap {
+	restored := map[string]recovery.Level{}
+	for i := range f.Hosts {
+		for _, r := range f.Hosts[i].Ladder {
+			for _, name := range r.Sets {
+				restored[name] = f.Asks(&f.Hosts[i])
+			}
+		}
+	}
+	type key struct{ asked, reach recovery.Level }
+	found := map[key][]string{}
+	for i := range f.DataSets {
+		d := &f.DataSets[i]
+		if k := (key{restored[d.Name], reach(d)}); k.asked > k.reach {
+			found[k] = append(found[k], d.Name)
+		}
+	}
+	out := make([]LevelGap, 0, len(found))
+	for k, names := range found {
+		out = append(out, LevelGap{k.asked, k.reach, names})
+	}
+	slices.SortFunc(out, func(x, y LevelGap) int { return cmp.Or(cmp.Compare(y.Asked, x.Asked), cmp.Compare(x.Reach, y.Reach)) })
+	return out
+}
+
+// reach is how far machines can verify a data set.
+func reach(d *recovery.DataSet) recovery.Level {
+	switch {
+	case len(d.Invariants) > 0:
+		return recovery.L4
+	case d.Engine != "":
+		return recovery.L3
+	}
+	return recovery.L2
 }
 
 // ControlCount is what one power control or boot target is used for.
@@ -90,6 +163,10 @@ func Counts(f recovery.Fleet) []WaveCount {
 			Data: map[recovery.DataClass]int{}, OS: map[string]int{}, Ladders: map[string]int{}, Councils: map[string]int{},
 		}
 	}
+	sets := make(map[string]int, len(f.DataSets)) // by host
+	for _, d := range f.DataSets {
+		sets[d.Host]++
+	}
 	for _, h := range f.Hosts {
 		i, ok := index[h.Tier]
 		if !ok {
@@ -97,6 +174,10 @@ func Counts(f recovery.Fleet) []WaveCount {
 		}
 		w := &out[i]
 		w.Hosts++
+		w.DataSets += sets[h.Name]
+		if slices.ContainsFunc(h.Ladder, func(r recovery.Rung) bool { return r.Kind == recovery.RungRestore }) {
+			w.Restorable++
+		}
 		if h.Critical {
 			w.Critical++
 		}

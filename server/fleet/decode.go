@@ -71,7 +71,7 @@ func (r *reader) plain(n *yaml.Node) bool {
 
 func (r *reader) scalar(n *yaml.Node, into scalar, what string) {
 	switch into.(type) {
-	case *text, *option, *secretRef: // one that is refused still has its place
+	case *text, *option, *secretRef, *level: // one that is refused still has its place
 		into.place(n.Line, n.Column)
 	}
 	if n.Kind != yaml.ScalarNode {

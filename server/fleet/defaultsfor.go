@@ -56,7 +56,7 @@ func (b *builder) partList(entries []partEntry, groups []groupEntry) {
 
 // references checks the names in settings that perhaps no host uses.
 func (b *builder) references(s *settings) {
-	b.uses(b.resources, s.Resources, "resource", "resources:")
+	b.scarceOnes(s.Resources)
 	if s.Ladder.Rungs == nil {
 		known(b, b.ladders, s.Ladder.text, "ladder", "ladders:")
 	}

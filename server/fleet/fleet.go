@@ -26,19 +26,24 @@ import (
 
 // What one fleet file may hold.
 const (
-	maxBytes    = 32 << 20
-	maxDepth    = 30
-	maxHosts    = 100_000
-	maxItems    = 100_000   // in one list
-	maxMembers  = 1_000_000 // over all groups
-	maxTiers    = 100
-	maxServices = 10_000
-	maxList     = 200 // needs of a service; groups and resources of a host
-	maxJumps    = 8
-	maxRungs    = 16
-	maxControls = 1000 // in power: or boot:
-	maxParts    = 500  // entries of defaults-for
-	maxCards    = 16   // MAC addresses of a host
+	maxBytes      = 32 << 20
+	maxDepth      = 30
+	maxHosts      = 100_000
+	maxItems      = 100_000   // in one list
+	maxMembers    = 1_000_000 // over all groups
+	maxTiers      = 100
+	maxServices   = 10_000
+	maxList       = 200 // needs of a service; groups and resources of a host
+	maxJumps      = 8
+	maxRungs      = 16
+	maxControls   = 1000   // in power: or boot:
+	maxParts      = 500    // entries of defaults-for
+	maxCards      = 16     // MAC addresses of a host
+	maxStores     = 200    // in repositories:
+	maxPromises   = 200    // in backup-policies:
+	maxSets       = 20_000 // data sets
+	maxInvariants = 50     // of a data set
+	maxWords      = 64     // of a command
 )
 
 // top is the place of what concerns the file as a whole.

@@ -17,8 +17,11 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(outside))
 	f.Add([]byte(strings.NewReplacer("PARTS", "  - {group: [one, two], power: {options: {m: '{4}'}}}\n  - {site: east, resources: []}", "HOSTS", "  - {name: 'a[1-4]', address: 10.0.0.1, power: {options: {l: 1}}}").Replace(layers)))
-	_, page := example(f)
-	f.Add([]byte(page))
+	f.Add([]byte(stored))
+	for _, file := range []string{laddersPage, backupsPage} {
+		_, page := example(f, file)
+		f.Add([]byte(page))
+	}
 	f.Add([]byte("a: &a [*a, *a]\nb: *a"))
 	f.Add([]byte("fleet: f\ntiers: [{name: t}]\nhosts: [{name: 'a[0-999999999]', tier: t, os: linux}]"))
 	if estate, err := os.ReadFile("../../cmd/blackstart/estate-2024/fleet.yaml"); err == nil {
@@ -131,9 +134,94 @@ func promises(t *testing.T, f recovery.Fleet) {
 				t.Fatalf("host %+v has the rung %+v", h, r)
 			}
 			last := i == len(h.Ladder)-1
-			if (r.Kind == recovery.RungHands) != last || !last && (r.Address == "" || r.User == "" || r.Port < 1 || r.Port > 65535 || r.Environment == "") {
+			if restores := r.Kind == recovery.RungRestore; restores != (len(r.Sets) > 0) || restores && r.Address+r.Environment != "" {
+				t.Fatalf("host %s has the rung %+v", h.Name, r)
+			}
+			if (r.Kind == recovery.RungHands) != last || byLogin(r.Kind) && (r.Address == "" || r.User == "" || r.Port < 1 || r.Port > 65535 || r.Environment == "") {
 				t.Fatalf("host %s has the rung %+v", h.Name, r)
 			}
 		}
 	}
+	backupPromises(t, f)
+}
+
+// backupPromises checks what the core and the agents rely on: a restore never replaces another host's data, nor data that could still
+// be repaired in place.
+func backupPromises(t *testing.T, f recovery.Fleet) {
+	hosts, kinds, policies, sets := map[string]recovery.Host{}, map[string]string{}, map[string]recovery.BackupPolicy{}, map[string]recovery.DataSet{}
+	for _, h := range f.Hosts {
+		hosts[h.Name] = h
+	}
+	for _, r := range f.Repositories {
+		kinds[r.Name] = r.Kind
+		if r.Kind == "" || r.Slots < 1 || r.Location == "" && r.Kind != recovery.RepositoryExec || r.Kind == recovery.RepositoryExec && r.Program == "" {
+			t.Fatalf("repository %+v", r)
+		}
+		if !slices.Contains(f.Resources, recovery.Resource{Name: r.Name, Slots: r.Slots}) {
+			t.Fatalf("repository %+v is no resource among %+v", r, f.Resources)
+		}
+		secretPlace(t, r.Password)
+	}
+	for _, p := range f.BackupPolicies {
+		policies[p.Name] = p
+		if p.Every <= 0 || p.Keep < p.Every || p.Level > recovery.L4 || (p.Level > recovery.L0) != (p.Verify > 0) {
+			t.Fatalf("policy %+v", p)
+		}
+	}
+	before, targets := "", map[string]string{}
+	for _, d := range f.DataSets {
+		p, promised := policies[d.Policy]
+		runner, found := hosts[d.RunsOn()]
+		if _, of := hosts[d.Host]; d.Name <= before || !of || !found || !runner.Agent || kinds[d.Repository] == "" || promised != (d.Policy != "") {
+			t.Fatalf("data set %+v after %s", d, before)
+		}
+		before = d.Name
+		for _, c := range d.Copies {
+			if c == d.Repository || kinds[c] != kinds[d.Repository] {
+				t.Fatalf("data set %+v has copies in %s", d, c)
+			}
+		}
+		if p.Logs && d.Kind != recovery.PointDatabase || p.Level == recovery.L3 && d.Engine == "" || p.Level == recovery.L4 && len(d.Invariants) == 0 || len(d.Invariants) > 0 && d.Engine == "" {
+			t.Fatalf("data set %+v cannot keep policy %+v", d, p)
+		}
+		if (d.Engine == recovery.EngineExec) != (len(d.Check) > 0) || (len(d.Stop) > 0) != (len(d.Start) > 0) || strings.HasPrefix(d.Part, "/") || slices.Contains(strings.Split(d.Part, "/"), "..") {
+			t.Fatalf("data set %+v", d)
+		}
+		if windows := strings.HasPrefix(runner.OS, "windows"); !absoluteOn(d.Target, windows) {
+			t.Fatalf("the target of %+v is no absolute path on %s", d, runner.OS)
+		}
+		for _, i := range d.Invariants {
+			if (i.SQL == "") == (len(i.Command) == 0) || i.Expect == "" {
+				t.Fatalf("data set %s has the invariant %+v", d.Name, i)
+			}
+		}
+		place := d.RunsOn() + " " + d.Target
+		if first, ok := targets[place]; ok && first != d.Host {
+			t.Fatalf("hosts %s and %s are restored to %s", first, d.Host, place)
+		}
+		targets[place] = d.Host
+		sets[d.Name] = d
+	}
+	for _, h := range f.Hosts {
+		restores := 0
+		for i, r := range h.Ladder {
+			for _, name := range r.Sets {
+				if d, ok := sets[name]; !ok || d.Host != h.Name || d.RunsOn() != firstRunner(sets, r.Sets) {
+					t.Fatalf("host %s has the rung %+v", h.Name, r)
+				}
+			}
+			if r.Kind != recovery.RungRestore {
+				continue
+			}
+			restores++
+			if h.Data != recovery.DataNone && slices.ContainsFunc(h.Ladder[i:], func(r recovery.Rung) bool { return byLogin(r.Kind) }) || restores > 1 {
+				t.Fatalf("host %+v is restored before it is repaired, or twice", h)
+			}
+		}
+	}
+}
+
+func firstRunner(sets map[string]recovery.DataSet, names []string) string {
+	d := sets[names[0]]
+	return d.RunsOn()
 }

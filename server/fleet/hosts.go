@@ -119,6 +119,10 @@ func (b *builder) host(x *entryHosts, n int, name string, book *hostBook) {
 		}
 		book.command(who, sectionBoot, h.Ladder[i].Boot, &x.targets)
 	}
+	if b.facts != nil {
+		b.facts[name] = f
+	}
+	b.restorer(x, a.ladder, f)
 	b.out.Hosts = append(b.out.Hosts, h)
 }
 
@@ -228,7 +232,7 @@ func (b *builder) common(e hostEntry, label string) recovery.Host {
 	if known(b, b.sites, e.Site, "site", "sites:") && b.sites[e.Site.s] {
 		h.Resources = append(h.Resources, e.Site.s)
 	}
-	for _, r := range b.uses(b.resources, e.Resources, "resource", "resources:") {
+	for _, r := range b.scarceOnes(e.Resources) {
 		if r != recovery.ResourceSSH && !slices.Contains(h.Resources, r) { // every SSH attempt takes a slot of ssh by itself
 			h.Resources = append(h.Resources, r)
 		}
@@ -263,7 +267,7 @@ func (b *builder) powerOf(e hostEntry, label string) *control {
 		return nil
 	}
 	c := b.power[use.s]
-	b.options(e.Power.Options, "power of host "+label)
+	b.options(e.Power.Options, "power of host "+label, controlOptions)
 	for _, row := range c.Secrets {
 		b.apart(e.Power.Options, row.Key.s, c)
 	}
@@ -284,7 +288,7 @@ func (b *builder) entryLadder(e hostEntry, label, os string) ladder {
 	windows := strings.HasPrefix(os, "windows")
 	ssh := 0
 	for _, r := range l {
-		if r.Kind == recovery.RungHands {
+		if !byLogin(r.Kind) {
 			continue
 		}
 		ssh++
@@ -302,7 +306,7 @@ func (b *builder) entryLadder(e hostEntry, label, os string) ladder {
 		b.add(e.Address.at, "give the host a ladder:, or remove the address", "host %s has an address but no ladder that would use it", label)
 	}
 	for _, row := range e.Addresses {
-		i := slices.IndexFunc(l, func(r rung) bool { return r.Name == row.Key.s && r.Kind != recovery.RungHands })
+		i := slices.IndexFunc(l, func(r rung) bool { return r.Name == row.Key.s && byLogin(r.Kind) })
 		switch {
 		case i < 0 && ssh > 0:
 			b.add(row.Key.at, "name a rung of its ladder, or remove it", "host %s has no SSH rung named %s", label, quote(row.Key.s))

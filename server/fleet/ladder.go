@@ -15,7 +15,9 @@ type ladder []rung
 // rung is one step of a ladder, without what differs from host to host.
 type rung struct {
 	recovery.Rung
-	address        text // where it has its own
+	where          at
+	sets           names // RungRestore: those that the file names
+	address        text  // where it has its own
 	boot           *control
 	unlock         secretRef
 	attach, detach text
@@ -66,8 +68,12 @@ var rungKinds = []struct{ kind, keys string }{
 	{recovery.RungRace, " environment address port user jump host-keys reboot-command within resources "},
 	{recovery.RungRescue, " environment reboots address port user jump within boot unlock resources "},
 	{recovery.RungHelper, " environment reboots address port user jump host-keys within attach detach unlock resources "},
+	{recovery.RungRestore, " reboots sets resources "},
 	{recovery.RungHands, " "},
 }
+
+// byLogin reports whether a rung of this kind is climbed over SSH, so that it leads to an address.
+func byLogin(kind string) bool { return kind != recovery.RungHands && kind != recovery.RungRestore }
 
 // stray refuses keys that a rung of this kind would not heed.
 func (b *builder) stray(e rungEntry, kind string) {
@@ -77,7 +83,7 @@ func (b *builder) stray(e rungEntry, kind string) {
 	}{
 		{e.Environment.at, "environment"}, {e.Reboots.at, "reboots"}, {e.Address.at, "address"}, {e.Port.at, "port"}, {e.User.at, "user"},
 		{e.RebootCommand.at, "reboot-command"}, {e.Root.at, "root"}, {e.Jump.first(), "jump"}, {e.HostKeys.first(), "host-keys"}, {e.Within.at, "within"},
-		{e.Boot.at, "boot"}, {e.Attach.at, "attach"}, {e.Detach.at, "detach"}, {e.Unlock.at, "unlock"}, {e.Resources.first(), "resources"},
+		{e.Boot.at, "boot"}, {e.Attach.at, "attach"}, {e.Detach.at, "detach"}, {e.Unlock.at, "unlock"}, {e.Sets.first(), "sets"}, {e.Resources.first(), "resources"},
 	} {
 		if !k.where.given() {
 			continue
@@ -99,12 +105,16 @@ func (b *builder) stray(e rungEntry, kind string) {
 
 // rung checks one rung.
 func (b *builder) rung(e rungEntry) rung {
-	r := rung{Rung: recovery.Rung{Name: e.Name.s, Kind: e.Kind.or(recovery.RungSSH), Estimate: e.Estimate.d}}
+	r := rung{Rung: recovery.Rung{Name: e.Name.s, Kind: e.Kind.or(recovery.RungSSH), Estimate: e.Estimate.d}, where: e.at}
 	if e.Kind.at.given() && !e.Kind.given() { // refused, and said so
 		return r
 	}
 	b.stray(e, r.Kind)
-	if r.Kind == recovery.RungHands {
+	switch r.Kind {
+	case recovery.RungHands:
+		return r
+	case recovery.RungRestore:
+		b.fromBackup(e, &r)
 		return r
 	}
 	b.environment(e, &r)
@@ -182,11 +192,7 @@ func (b *builder) ways(e rungEntry, r *rung) {
 	if e.Within.given() && (e.Within.d < shortest || e.Within.d > longest) {
 		b.add(e.Within.at, "write a length of time from 1s to 24h", "within of rung %s is %s", e.Name.s, e.Within.d)
 	}
-	for _, name := range b.uses(b.resources, e.Resources, "resource", "resources:") {
-		if name != recovery.ResourceSSH { // every attempt takes a slot of ssh by itself
-			r.Resources = append(r.Resources, name)
-		}
-	}
+	b.scarce(e, r)
 	if known(b, b.boot, e.Boot, "boot target", "boot:") {
 		r.boot = b.boot[e.Boot.s]
 	}
@@ -201,6 +207,15 @@ func (b *builder) ways(e rungEntry, r *rung) {
 			b.add(e.at, "add "+c.key+": and the command there that does it", "rung %s of kind helper has no %s", e.Name.s, c.key)
 		} else if problem, do := checkPlaces(c.command.s); problem != "" {
 			b.add(c.command.at, do, "%s %s", c.key, problem)
+		}
+	}
+}
+
+// scarce is what the rung says that it takes a slot of.
+func (b *builder) scarce(e rungEntry, r *rung) {
+	for _, name := range b.scarceOnes(e.Resources) {
+		if name != recovery.ResourceSSH { // every attempt takes a slot of ssh by itself
+			r.Resources = append(r.Resources, name)
 		}
 	}
 }

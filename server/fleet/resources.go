@@ -41,6 +41,16 @@ func (b *builder) resourceList(e *fileEntry) {
 	}
 }
 
+// scarceOnes checks a list of resources, of a host or a rung.
+func (b *builder) scarceOnes(list names) []string {
+	for _, t := range list {
+		if _, ok := b.stores[t.s]; ok {
+			b.add(t.at, "remove it", "repository %s is named as a resource, but a restore takes its slot by itself", t.s)
+		}
+	}
+	return b.uses(b.resources, list, "resource", "resources:")
+}
+
 func (b *builder) groupList(entries []groupEntry) {
 	b.groups = map[string]int{}
 	for i, e := range entries {

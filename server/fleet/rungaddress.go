@@ -21,11 +21,11 @@ type addressText struct {
 }
 
 // rungAddresses finds each rung's addresses for the entry's hosts: those that the entry gives this rung, else the rung's own,
-// else the hosts'. A person has none, nor have rungs whose addresses were refused.
+// else the hosts'. A person and a backup have none, nor have rungs whose addresses were refused.
 func (b *builder) rungAddresses(e hostEntry, label string, l ladder, count int, lists *addressLists) [][]netip.Addr {
 	out := make([][]netip.Addr, len(l))
 	for i, r := range l {
-		if r.Kind == recovery.RungHands {
+		if !byLogin(r.Kind) {
 			continue
 		}
 		from, helper := r.address, r.Kind == recovery.RungHelper

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// estate writes a fleet file with n hosts, each in an entry of its own: the costliest way to say it.
+// estate writes a fleet file with n hosts and as many data sets as may be, most in an entry of its own: the costliest way to say it.
 func estate(n int) []byte {
 	var b strings.Builder
 	b.WriteString("fleet: big\ntiers: [{name: first}, {name: second}]\nservices:\n")
@@ -19,7 +19,16 @@ func estate(n int) []byte {
 		}
 		fmt.Fprintf(&b, "  - {name: s%d, tier: %s%s}\n", i, tier, needs)
 	}
-	b.WriteString("sites: {hall: 4}\nladders:\n  rescue: [{name: rescue, kind: rescue, address: '11.{2}.{3}.{4}'}]\ndefaults: {os: windows-2019}\n")
+	b.WriteString("repositories:\n")
+	for i := range 100 {
+		fmt.Fprintf(&b, "  r%d: {restic: /mnt/%d, password: env:PW}\n", i, i)
+	}
+	b.WriteString("backups:\n")
+	for i := range min(n, maxSets) / 2 { // and as many in one entry
+		fmt.Fprintf(&b, "  - {name: set%06d, host: host%06d, kind: files, repository: r%d, policy: daily-14d, runner: host000000, target: 'D:\\{name}', stop: [stop, '{name}'], start: [start, '{name}']}\n", i, i, i%100)
+	}
+	fmt.Fprintf(&b, "  - {name: '{name}-disk', host: 'host[%06d-%06d]', kind: image, repository: r0, policy: daily-14d, target: 'D:\\disk', options: {a: '{4}'}}\n", n-min(n, maxSets)/2, n-1)
+	b.WriteString("sites: {hall: 4}\nladders:\n  rescue:\n    - {name: rescue, kind: rescue, address: '11.{2}.{3}.{4}'}\n    - {name: restore, kind: restore}\ndefaults: {os: windows-2019}\n")
 	b.WriteString("power: {bmc: {agent: fence_ipmilan, options: {ip: '12.{2}.{3}.{4}'}, secrets: {password: 'file:{name}'}}}\ndefaults-for: [{site: hall, power: bmc}")
 	for i := range 100 {
 		fmt.Fprintf(&b, ", {group: g%d, ladder: rescue}", i)
@@ -53,8 +62,8 @@ func reading(t *testing.T, hosts int) time.Duration {
 	start := time.Now()
 	f, err := Parse("big.yaml", data)
 	took := time.Since(start)
-	if err != nil || len(f.Hosts) != hosts {
-		t.Fatalf("%d hosts of %d: %v", len(f.Hosts), hosts, err)
+	if err != nil || len(f.Hosts) != hosts || len(f.DataSets) != min(hosts, maxSets) {
+		t.Fatalf("%d hosts of %d with %d data sets: %v", len(f.Hosts), hosts, len(f.DataSets), err)
 	}
 	return took
 }

@@ -48,6 +48,7 @@ func TestSchemaKnowsEveryKey(t *testing.T) {
 		"fleet", "policy", "mass-silence", "tiers", "gate", "max-failed", "services", "needs", "up", "sites", "resources",
 		"groups", "max-at-once", "members", "ladders", "host-keys", "reboot-command", "defaults", "hosts", "service", "addresses", "edr", "version",
 		"power", "boot", "agent", "redfish", "options", "secrets", "at-once", "use", "defaults-for", "site", "group", "mac", "uuid", "within", "attach", "unlock",
+		"repositories", "restic", "check-rate", "quiet", "backup-policies", "undetected", "level", "backups", "source", "invariants", "expect", "sets", "asks", "rpo",
 	} {
 		if !bytes.Contains(data, []byte(`"`+key+`": {`)) {
 			t.Errorf("the schema has no %q", key)
@@ -93,6 +94,14 @@ func valueSchema(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "boolean"}
 	case reflect.TypeFor[span]():
 		return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+d)?([0-9.]+(h|m|s|ms|us|µs|ns))*$`}
+	case reflect.TypeFor[size]():
+		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]{1,7}(\.[0-9]{1,3})?([kMGTP]|[KMGTP]i)?B$`}
+	case reflect.TypeFor[rate]():
+		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]{1,7}(\.[0-9]{1,3})?([kMGTP]|[KMGTP]i)?B/s$`}
+	case reflect.TypeFor[level]():
+		return &jsonschema.Schema{Type: "string", Pattern: `^L[0-5]$`}
+	case reflect.TypeFor[hours]():
+		return &jsonschema.Schema{Type: "string", Pattern: `^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$`}
 	case reflect.TypeFor[share]():
 		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]{1,3}%$`}
 	case reflect.TypeFor[limit]():

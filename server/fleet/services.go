@@ -18,7 +18,7 @@ func (b *builder) serviceList(entries []serviceEntry) {
 		known(b, b.tiers, e.Tier, "tier", "tiers:")
 		s := recovery.Service{
 			Name: e.Name.s, Title: e.Title.s, Tier: e.Tier.s, Council: e.Council.s, Owner: e.Owner.s,
-			RTO: e.RTO.d, MTD: e.MTD.d, UpPercent: e.Up.n,
+			RTO: e.RTO.d, MTD: e.MTD.d, RPO: e.RPO.d, UpPercent: e.Up.n,
 		}
 		rto := e.RTO.d
 		if tier, ok := b.tiers[e.Tier.s]; ok && rto == 0 {
@@ -37,7 +37,7 @@ func (b *builder) serviceList(entries []serviceEntry) {
 // uses checks a list of declared names and drops what stands there twice.
 func (b *builder) uses(in map[string]int, list names, what, section string) []string {
 	if len(list) > maxList {
-		b.add(list[maxList].at, "name fewer", "there are more than %d %ss in one list", maxList, what)
+		b.add(list[maxList].at, "name fewer", "one list has more than %d items, each the name of a %s", maxList, what)
 		list = list[:maxList]
 	}
 	var out []string

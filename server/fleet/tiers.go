@@ -15,8 +15,19 @@ func (b *builder) tierList(entries []tierEntry) {
 	}
 	for i, e := range entries {
 		b.declare(b.tiers, e.Name, i, "tier")
-		b.out.Tiers = append(b.out.Tiers, recovery.Tier{Name: e.Name.s, Title: e.Title.s, RTO: e.RTO.d, Gate: b.gate(e)})
+		b.out.Tiers = append(b.out.Tiers, recovery.Tier{Name: e.Name.s, Title: e.Title.s, RTO: e.RTO.d, Gate: b.gate(e), Asks: b.asks(e.Asks)})
 	}
+}
+
+// asks is how far a tier wants restore points to be verified; nil leaves it to the hosts' data.
+func (b *builder) asks(l level) *recovery.Level {
+	if !l.given() {
+		return nil
+	}
+	if l.l == recovery.L0 {
+		b.add(l.at, "write L1 or higher, or leave the key out", "asks is L0, which a restore point meets that nobody has verified")
+	}
+	return &l.l
 }
 
 // What a gate gets that says nothing.
