@@ -1,8 +1,11 @@
 // Package agent phones home from one server until it is told to stop: it says who and how the machine is, and looks at
-// its disk when the coordinator asks. It runs no command; an instruction can only make it look.
+// its disk when the coordinator asks. Without a Worker it runs no command, and an instruction can only make it look. With one,
+// which the machine's own settings must ask for, it also does work on backups, and an instruction can make it restore,
+// run the programs that this takes, and restart the machine: see agent/restore.
 //
 // Reading order: Run (dial, back off, again), session.go (one stream), judge.go (which instructions are obeyed),
-// gather.go (facts, off the stream's path), memory.go (what a reboot must not take away), tls.go (whom it believes).
+// gather.go (facts, off the stream's path), work.go (work on backups and its reports), memory.go (what a reboot must not take
+// away), tls.go (whom it believes).
 package agent
 
 import (
@@ -35,6 +38,7 @@ type Config struct {
 	BootMode     func() string          // "normal", "safe" or "rescue"; asked once; nil means the system's
 	EDRVersion   func() string          // asked before each hello; nil means unknown
 	Checks       []health.Check         // nil means health.System(Root, nil, nil)
+	Worker       Worker                 // does work on backups; nil means that it is refused
 
 	Beat       time.Duration // between heartbeats, until the coordinator changes it; 0 means 10 s
 	MinBackoff time.Duration // upper end of the first wait before dialling again; 0 means 1 s
@@ -74,7 +78,8 @@ func Run(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// agent is owned by the goroutine of Run; the only other ones receive from the stream and gather facts.
+// agent is owned by the goroutine of Run; the only other ones receive from the stream and gather facts, and a Worker's, which reach
+// only the outbox.
 type agent struct {
 	cfg      Config
 	hello    *pb.Hello // what stays the same in every hello
@@ -84,6 +89,7 @@ type agent struct {
 	within   time.Duration // agents of this fleet spread their return over this time; 0: the coordinator has not said
 	longest  time.Duration // that within may be
 	lastWarn string
+	outbox   *outbox // of the Worker's reports
 
 	ctx     context.Context // ends when Run ends; gathering runs under it
 	stop    context.CancelFunc
@@ -150,15 +156,20 @@ func newAgent(cfg Config) (*agent, error) {
 			BootMode:     wireBootMode(cfg.BootMode()),
 			AgentVersion: cfg.Version,
 			Instance:     rand.Text(),
+			Works:        cfg.Worker != nil,
 		},
 		memory:  remembered,
 		beat:    cfg.Beat,
 		longest: longest,
+		outbox:  newOutbox(),
 		disk:    health.NewScanner(cfg.Root),
 	}
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	return a, nil
 }
+
+// BootID names the running system's boot: it is another after every start.
+func BootID() (string, error) { return bootID() }
 
 // log warns once about each new trouble; the same again is only of interest when debugging.
 func (a *agent) log(addr string, err error) {

@@ -38,6 +38,8 @@ type session struct {
 	answering []string          // ids that the running gathering answers
 	beaten    time.Time         // when the last heartbeat went out
 	due       bool              // a heartbeat goes out as soon as the running gathering ends
+	parts     []*pb.WorkReport  // of a report of work that is being sent
+	pause     <-chan time.Time  // until the next one may be; nil: now
 }
 
 // session holds one stream to the coordinator until it breaks or ctx ends. heard tells whether the coordinator answered.
@@ -144,6 +146,10 @@ func (s *session) run(ctx context.Context, addr string) (heard bool, err error) 
 			err = s.report(g)
 		case <-tick.C:
 			err = s.tick()
+		case <-s.mayTell():
+			err = s.tellWork()
+		case <-s.pause:
+			s.pause = nil
 		}
 	}
 	return heard, err
@@ -223,6 +229,10 @@ func (s *session) obey(in *pb.Instruction) error {
 		}
 		s.memory.Sets, s.unsaved = sets, true
 	case *pb.Instruction_Verify:
+	case *pb.Instruction_Work:
+		return s.work(in.GetId(), what.Work)
+	case *pb.Instruction_StopWork:
+		return s.stopWork(in.GetId(), what.StopWork)
 	default:
 		return s.refuse(fmt.Sprintf("instruction %q asks for something that this agent (version %s) does not know", in.GetId(), s.cfg.Version))
 	}

@@ -174,6 +174,7 @@ type visit struct {
 	t      testing.TB
 	hello  *pb.Hello
 	beats  chan *pb.Heartbeat // closed when the agent said that it was all
+	works  chan *pb.WorkReport
 	stream grpc.BidiStreamingServer[pb.PhoneHomeRequest, pb.PhoneHomeResponse]
 	end    chan error // what the coordinator ends the stream with
 }
@@ -205,7 +206,7 @@ func (c *coordinator) PhoneHome(stream grpc.BidiStreamingServer[pb.PhoneHomeRequ
 	if err != nil || first.GetHello() == nil {
 		return fmt.Errorf("no hello: %w", err)
 	}
-	v := &visit{hello: first.GetHello(), beats: make(chan *pb.Heartbeat, 4096), stream: stream, end: make(chan error, 1)}
+	v := &visit{hello: first.GetHello(), beats: make(chan *pb.Heartbeat, 4096), works: make(chan *pb.WorkReport, 4096), stream: stream, end: make(chan error, 1)}
 	deaf := c.deaf.Load()
 	c.visits <- v
 	if deaf {
@@ -220,6 +221,10 @@ func (c *coordinator) PhoneHome(stream grpc.BidiStreamingServer[pb.PhoneHomeRequ
 			if err != nil {
 				over <- nil
 				return
+			}
+			if r := m.GetWorkReport(); r != nil {
+				v.works <- r
+				continue
 			}
 			v.beats <- m.GetHeartbeat()
 		}

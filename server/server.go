@@ -98,7 +98,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	edge := api.New(api.Config{Coordinator: c, Playbooks: cfg.Playbooks, TLS: cfg.TLS, Epoch: epoch, Beat: cfg.Beat, Hosts: len(cfg.Fleet.Hosts), Log: cfg.Log.Named("api"),
-		Work: hub, Backups: known.keeperOf(), Progress: hub.Progress})
+		Work: hub, Backups: known.keeperOf(), DataSets: cfg.Fleet.DataSets, Progress: hub.Progress})
 	keeping, let := context.WithCancel(context.WithoutCancel(ctx))
 	var kept sync.WaitGroup
 	if known != nil {

@@ -50,7 +50,7 @@ const (
 	recordFile = "stage.json"
 	resultFile = "result.json"
 	maxFile    = 64 << 20 // bytes
-	maxPoints  = 20_000   // of a list; the newest
+	maxPoints  = 20_000   // of a list
 
 	keepClaims = 200
 	keepLeast  = 24 * time.Hour // even when there are more

@@ -18,7 +18,10 @@ func (t *task) list(ctx context.Context) error {
 		return err
 	}
 	slices.SortStableFunc(points, func(a, b Point) int { return a.TakenAt.Compare(b.TakenAt) })
-	t.points = points[max(0, len(points)-maxPoints):]
+	if len(points) > maxPoints {
+		return &Fault{Failed, "too many restore points", fmt.Sprintf("The repository lists %d restore points of the data set, and no more than %d can be told: narrow its source, or have old ones expire.", len(points), maxPoints)}
+	}
+	t.points = points
 	return nil
 }
 

@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build e2e && linux
 
 package restore
 
@@ -24,6 +24,7 @@ type resticWorld struct {
 	work     SetWork
 	location string
 	password string // file that holds it
+	days     int    // with a point
 }
 
 const resticSecret = "correct-horse"
@@ -66,12 +67,13 @@ func (w *resticWorld) take(t *testing.T, tree string, at time.Time) string {
 	return tree
 }
 
-// point takes one of a folder with a file of size bytes, and returns the work on it.
+// point takes one, a day after the last, of a folder with a file of size bytes, and returns the work on it.
 func (w *resticWorld) point(t *testing.T, size int) (s SetWork, tree string) {
 	t.Helper()
 	tree = t.TempDir()
 	noise(t, filepath.Join(tree, "noise"), size)
-	w.take(t, tree, time.Now().UTC().Truncate(time.Second))
+	w.days++
+	w.take(t, tree, time.Date(2026, 3, w.days, 2, 0, 0, 0, time.UTC))
 	points, err := w.List(t.Context(), w.work)
 	if err != nil || len(points) == 0 {
 		t.Fatalf("listed %v, %v", points, err)

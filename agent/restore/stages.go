@@ -210,7 +210,7 @@ func (t *task) restoreSet(ctx context.Context, i int) error {
 	if err := os.MkdirAll(filepath.Dir(p.Beside), 0o755); err != nil {
 		return local(err)
 	}
-	if err := os.Mkdir(p.Beside, 0o700); err != nil {
+	if err := os.Mkdir(p.Beside, 0o711); err != nil {
 		return local(err)
 	}
 	t.step("beside made")
@@ -232,7 +232,9 @@ func (t *task) restoreSet(ctx context.Context, i int) error {
 			t.checked(i, Check{Level: 2, By: "restore"}, err)
 			return err
 		}
-		r.Moment = moment
+		if r.Moment = moment; !moment.IsZero() {
+			s.Moment = moment // what the checks measure by
+		}
 		t.step("prepared")
 	}
 	r.Checks = append(r.Checks, Check{Level: 2, OK: true, At: time.Now(), By: "restore", Moment: r.Moment})

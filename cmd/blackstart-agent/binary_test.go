@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
 	"github.com/blackstart-recovery/blackstart/server/pki"
@@ -144,6 +146,68 @@ func TestBinary(t *testing.T) {
 		t.Errorf("the agent ended with %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "state", "agent-memory.json")); err != nil {
+		t.Error(err)
+	}
+}
+
+// A program whose settings allow work on backups says so, does it, and keeps its result.
+func TestProgramThatRestores(t *testing.T) {
+	dir := t.TempDir()
+	serverTLS := certificates(t, dir, "app1")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &coordinator{streams: make(chan grpc.BidiStreamingServer[pb.PhoneHomeRequest, pb.PhoneHomeResponse], 1), over: make(chan struct{})}
+	srv := grpc.NewServer(grpc.Creds(credentials.NewTLS(serverTLS)))
+	pb.RegisterAgentServiceServer(srv, c)
+	go func() { _ = srv.Serve(l) }() // ends with Stop
+	defer srv.Stop()
+	defer close(c.over)
+
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- phoneHome(ctx, settings{coordinators: []string{l.Addr().String()}, dir: dir, root: t.TempDir(), restore: true}, io.Discard)
+	}()
+	var stream grpc.BidiStreamingServer[pb.PhoneHomeRequest, pb.PhoneHomeResponse]
+	select {
+	case stream = <-c.streams:
+	case <-ctx.Done():
+		t.Fatal("the agent did not phone home")
+	}
+	if first, err := stream.Recv(); err != nil || !first.GetHello().GetWorks() {
+		t.Fatalf("hello: %v, %v", first, err)
+	}
+	work := &pb.Work{Incident: "i1", Job: "list", Kind: pb.WorkKind_WORK_KIND_LIST, Timeout: durationpb.New(time.Minute),
+		Sets: []*pb.SetWork{{Set: &pb.DataSet{Name: "people"}, Repository: &pb.Repository{Name: "vault", Kind: "of a later version"}}}}
+	for sequence, joined := range []bool{false, true} {
+		in := &pb.Instruction{Id: "work", Epoch: 1, Sequence: uint64(sequence + 1), What: &pb.Instruction_Work{Work: work}}
+		if err := stream.Send(&pb.PhoneHomeResponse{Instruction: in}); err != nil {
+			t.Fatal(err)
+		}
+		var r *pb.WorkResult
+		for r == nil {
+			m, err := stream.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r = m.GetWorkReport().GetResult()
+		}
+		if r.GetClass() != "failed" || r.GetJoined() != joined || len(r.GetBoot()) != 36 {
+			t.Errorf("told %v", r)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "state", "work")); err != nil {
+		t.Error(err)
+	}
+	stop()
+	for err == nil {
+		_, err = stream.Recv() // its last words
+	}
+	c.over <- struct{}{}
+	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 }

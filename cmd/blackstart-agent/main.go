@@ -1,5 +1,6 @@
 // Command blackstart-agent is the small program on every server: it phones home to the coordinator, says how the machine
-// is, and looks at its disk when asked. It runs no command. See agent.conf and blackstart-agent.service beside it.
+// is, and looks at its disk when asked. It runs no command, unless its settings let it do work on backups (restore = yes): then it
+// restores and checks them, and runs what this takes. See agent.conf, blackstart-agent.service and restore.conf beside it.
 package main
 
 import (
@@ -16,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/blackstart-recovery/blackstart/agent"
+	"github.com/blackstart-recovery/blackstart/agent/restore"
 )
 
 // version is set by the build: -ldflags "-X main.version=…".
@@ -58,7 +60,7 @@ func start(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "blackstart-agent:", err)
 		return exitUsage
 	}
-	thrift()
+	thrift(s.restore)
 	if command == "service" {
 		err = serve(s)
 	} else {
@@ -75,8 +77,12 @@ func start(args []string, stdout, stderr io.Writer) int {
 
 // thrift keeps the program small beside what the server is there for. The limit is soft: above it the collector works
 // harder, nothing is refused.
-func thrift() {
+func thrift(restores bool) {
 	debug.SetGCPercent(50)
+	if restores {
+		debug.SetMemoryLimit(64 << 20) // a repository may list thousands of points
+		return
+	}
 	debug.SetMemoryLimit(16 << 20)
 }
 
@@ -86,6 +92,23 @@ func phoneHome(ctx context.Context, s settings, logTo io.Writer) error {
 		return err
 	}
 	cfg.Log = hclog.New(&hclog.LoggerOptions{Name: "blackstart-agent", Output: logTo, Level: hclog.Info})
-	cfg.Log.Info("starting", "version", version, "host", cfg.Host, "coordinators", cfg.Coordinators, "root", cfg.Root)
+	cfg.Log.Info("starting", "version", version, "host", cfg.Host, "coordinators", cfg.Coordinators, "root", cfg.Root, "restore", s.restore)
+	if s.restore {
+		worker, err := newWorker(cfg)
+		if err != nil { // to be heard matters more
+			cfg.Log.Error("no work on backups is done on this host until this is mended and the agent started again", "error", err)
+			return agent.Run(ctx, cfg)
+		}
+		defer worker.Close()
+		cfg.Worker = worker
+	}
 	return agent.Run(ctx, cfg)
+}
+
+// newWorker makes what does work on backups here. It keeps its claims and results beside the agent's memory.
+func newWorker(cfg agent.Config) (*restore.Worker, error) {
+	return restore.New(restore.Config{
+		StateDir: cfg.StateDir, Host: cfg.Host, BootID: agent.BootID, Log: cfg.Log.Named("work"),
+		Backends: restore.Backends(), Engines: restore.Engines(), Restart: restore.Restart,
+	})
 }

@@ -22,6 +22,7 @@ type settings struct {
 	units        []string
 	processes    []string
 	edrFile      string
+	restore      bool // does work on backups
 }
 
 // list is a flag that may be repeated.
@@ -44,6 +45,7 @@ func readSettings(args []string, stderr io.Writer) (settings, error) {
 	flags.Var(&coordinators, "coordinator", "a coordinator's `IP:port`; repeat it for each, in the order in which to try them")
 	flags.StringVar(&over.host, "host", "", "this host's `name` in the fleet file; the one in the certificate by default")
 	flags.StringVar(&over.dir, "dir", "", "`folder` with ca.pem, HOST.pem and HOST-key.pem, and for what must survive a reboot; "+defaultDir()+" by default")
+	flags.BoolVar(&over.restore, "restore", false, "do work on backups for the coordinator, which lets it run programs and replace data on this host; see agent.conf")
 	flags.StringVar(&over.root, "root", "", "`folder` where the disk to be probed is mounted; the running system's by default")
 	if err := flags.Parse(args); err != nil {
 		return settings{}, err
@@ -65,6 +67,11 @@ func readSettings(args []string, stderr io.Writer) (settings, error) {
 			*to = from
 		}
 	}
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name == "restore" {
+			s.restore = over.restore
+		}
+	})
 	if len(s.coordinators) == 0 {
 		return settings{}, errors.New("no coordinator; give --coordinator IP:port, or a line `coordinator = IP:port` in the file of --config")
 	}
@@ -115,10 +122,15 @@ func (s *settings) set(key, value string, again bool) error {
 	}
 	to, ok := single[key]
 	switch {
-	case !ok:
-		return fmt.Errorf("unknown key %q; the keys are coordinator, host, dir, root, unit, process and edr-version-file", key)
+	case !ok && key != "restore":
+		return fmt.Errorf("unknown key %q; the keys are coordinator, host, dir, root, unit, process, edr-version-file and restore", key)
 	case again:
 		return fmt.Errorf("%s is set twice; leave one", key)
+	case key == "restore" && value != "yes" && value != "no":
+		return fmt.Errorf("restore is %q; say yes or no", value)
+	case key == "restore":
+		s.restore = value == "yes"
+		return nil
 	}
 	*to = value
 	return nil

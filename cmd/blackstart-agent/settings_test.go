@@ -35,6 +35,36 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// Work on backups is off until somebody says yes, and a flag has the last word.
+func TestRestoreIsOffUntilAskedFor(t *testing.T) {
+	dir := t.TempDir()
+	conf := func(line string) string {
+		return file(t, filepath.Join(dir, "agent.conf"), "coordinator = 192.0.2.1:1\n"+line+"\n")
+	}
+	for _, c := range []struct {
+		line string
+		flag []string
+		want bool
+	}{
+		{"", nil, false},
+		{"restore = yes", nil, true},
+		{"restore = no", nil, false},
+		{"", []string{"--restore"}, true},
+		{"restore = no", []string{"--restore"}, true},
+		{"restore = yes", []string{"--restore=false"}, false},
+	} {
+		s, err := readSettings(append([]string{"--config", conf(c.line)}, c.flag...), &bytes.Buffer{})
+		if err != nil || s.restore != c.want {
+			t.Errorf("%q with %q: %v, %v", c.line, c.flag, s.restore, err)
+		}
+	}
+	for want, line := range map[string]string{`restore is "true"; say yes or no`: "restore = true", "restore is set twice": "restore = no\nrestore = yes"} {
+		if _, err := readSettings([]string{"--config", conf(line)}, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", line, err, want)
+		}
+	}
+}
+
 // The example beside the program is a valid file as it stands.
 func TestExampleFile(t *testing.T) {
 	s, err := readSettings([]string{"--config", "agent.conf"}, &bytes.Buffer{})

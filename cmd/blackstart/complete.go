@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ func newCompletion() *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	return &cobra.Command{
 		Use: "completion bash|zsh|fish|powershell", Short: "Print the completion script for your shell", Args: cobra.ExactArgs(1), ValidArgs: shells,
-		Long: `Completion prints a script that lets your shell complete commands, flags, playbooks and phases, and, while a coordinator runs, names of hosts and incidents.`,
+		Long: `Completion prints a script that lets your shell complete commands, flags, playbooks and phases, and, while a coordinator runs, names of hosts, incidents, data sets and restore points.`,
 		Example: `  source <(blackstart completion bash)
   blackstart completion zsh > "${fpath[1]}/_blackstart"
   blackstart completion fish > ~/.config/fish/completions/blackstart.fish
@@ -50,12 +51,16 @@ func (o *options) completeFlags(c *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"output": words("table", "json"), "log-level": words("debug", "info", "warn", "error"), "phase": words(phases...),
 		"playbook": o.completePlaybooks, "incident": o.completeIncidents, "wave": o.completeWaves, "coordinator": cobra.NoFileCompletions,
-		"hosts": completePattern, "rung": completeRungs,
+		"hosts": completePattern, "rung": completeRungs, "level": words(checkLevels...), "host": o.completeHostFlag, "point": o.completePoints,
+		"loss": cobra.NoFileCompletions, "cutoff": cobra.NoFileCompletions, "from": cobra.NoFileCompletions,
 		"operator": cobra.NoFileCompletions, "reason": cobra.NoFileCompletions, "note": cobra.NoFileCompletions, "title": cobra.NoFileCompletions,
 	} {
 		if c.LocalNonPersistentFlags().Lookup(flag) != nil || c.PersistentFlags().Lookup(flag) != nil {
-			if c.Name() == "report" && flag == "output" {
+			switch {
+			case c.Name() == "report" && flag == "output":
 				complete = words("md", "json")
+			case called(c) == "backups audit" && flag == "output":
+				complete = words(formatTable, formatJSON, formatMarkdown)
 			}
 			must(c.RegisterFlagCompletionFunc(flag, complete))
 		}
@@ -64,6 +69,8 @@ func (o *options) completeFlags(c *cobra.Command) {
 		switch _, args, _ := strings.Cut(c.Use, " "); {
 		case strings.HasPrefix(args, "HOST"):
 			c.ValidArgsFunction = o.completeHosts
+		case strings.HasPrefix(args, "DATASET"), strings.HasPrefix(args, "[DATASET"):
+			c.ValidArgsFunction = o.completeDataSets
 		case strings.HasPrefix(args, "[PLAYBOOK]"):
 			c.ValidArgsFunction = o.completePlaybooks
 		case strings.HasPrefix(args, "[INCIDENT]"):
@@ -92,6 +99,44 @@ func (o *options) completeHosts(c *cobra.Command, args []string, _ string) ([]st
 			names = append(names, cobra.CompletionWithDesc(h.GetName(), h.GetPhase()+", "+h.GetService()))
 		}
 		return names, err
+	})
+}
+
+func (o *options) completeHostFlag(c *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+	return o.completeHosts(c, nil, word)
+}
+
+// completeDataSets offers data sets that restore points are known of, and not those that stand on the line already.
+func (o *options) completeDataSets(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 && !strings.HasSuffix(c.Use, "...]") {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return o.lookUp(c, func(ctx context.Context, client pb.OperatorServiceClient) ([]string, error) {
+		out, err := client.ListPoints(ctx, &pb.ListPointsRequest{})
+		var names []string
+		for _, s := range shelves(out.GetPoints()) {
+			if !slices.Contains(args, s.dataSet) {
+				names = append(names, cobra.CompletionWithDesc(s.dataSet, s.host+", "+plural(s.points, "restore point")))
+			}
+		}
+		return names, err
+	})
+}
+
+// completePoints offers the points of the data set on the line.
+func (o *options) completePoints(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) != 1 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return o.lookUp(c, func(ctx context.Context, client pb.OperatorServiceClient) ([]string, error) {
+		out, err := client.ListPoints(ctx, &pb.ListPointsRequest{DataSet: args[0]})
+		var ids []string
+		for _, p := range out.GetPoints() {
+			if !p.GetGone() {
+				ids = append(ids, cobra.CompletionWithDesc(p.GetId(), clock(p.GetTakenAt())+", "+p.GetLevel()))
+			}
+		}
+		return ids, err
 	})
 }
 

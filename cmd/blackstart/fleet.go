@@ -124,7 +124,7 @@ func findGaps(f recovery.Fleet, lib *playbook.Library) fleetGaps {
 	gaps := fleetGaps{NoAgent: []string{}, Unprovable: []string{}, Strict: strictWaves(f)}
 	served, hands := map[string]bool{}, map[string]string{}
 	for _, b := range lib.Matching(f.Hosts) {
-		for _, w := range recovery.NewPlan(f, b.Facts, recovery.Scope(f, b.Facts, nil, time.Time{})).Waves {
+		for _, w := range recovery.NewPlan(f, b.Facts, recovery.Scope(f, b.Facts, nil, time.Time{}), recovery.Stock{}).Waves {
 			for _, h := range w.Hosts {
 				if h.Method == recovery.MethodHands {
 					hands[h.Host] = h.Reason

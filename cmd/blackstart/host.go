@@ -14,8 +14,8 @@ import (
 )
 
 func newHost(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "host", Short: "Look at hosts; retry, skip, claim and report hand work", Example: "  blackstart host list --phase needs-hands\n  blackstart host show brt-app03"}
-	c.AddCommand(newHostList(o), newHostShow(o), newRetry(o), newSkip(o), newHostOverride(o), newHands(o), newDebts(o))
+	c := &cobra.Command{Use: "host", Short: "Look at hosts; retry, skip, restore, claim and report hand work", Example: "  blackstart host list --phase needs-hands\n  blackstart host show brt-app03"}
+	c.AddCommand(newHostList(o), newHostShow(o), newRetry(o), newSkip(o), newHostOverride(o), newHostRestore(o), newHostCancel(o), newHands(o), newDebts(o))
 	return c
 }
 
@@ -55,7 +55,7 @@ func (o *options) listHosts(c *cobra.Command, r *pb.ListHostsRequest, none strin
 		}
 		var rows []table.Row
 		for _, h := range out.GetHosts() {
-			rows = append(rows, table.Row{h.GetName(), h.GetWave(), h.GetService(), h.GetPhase(), len(h.GetAttempts()), cell(h.GetOwner(), 20), cell(h.GetReason(), longCell)})
+			rows = append(rows, table.Row{h.GetName(), h.GetWave(), h.GetService(), h.GetPhase(), len(h.GetAttempts()), cell(h.GetOwner(), 20), underWay(h)})
 		}
 		if len(rows) == 0 {
 			say(c, "%s", none)
@@ -106,6 +106,12 @@ func printHost(c *cobra.Command, h *pb.Host) {
 		say(c, "agent     connected, last word %s, boot id %s", clock(h.GetLastSeen()), cell(h.GetBootId(), 40))
 	default:
 		say(c, "agent     silent since %s, boot id %s", clock(h.GetLastSeen()), cell(h.GetBootId(), 40))
+	}
+	if p := h.GetProgress(); p != nil {
+		say(c, "progress  %s", howFar(p))
+	}
+	if h.GetRestore() != nil {
+		offerLines(c, h.GetRestore())
 	}
 	for _, a := range h.GetAttempts() {
 		class := a.GetClass()

@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
-	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
 func newIncident(o *options) *cobra.Command {
@@ -23,23 +22,36 @@ func newIncident(o *options) *cobra.Command {
 }
 
 func newDeclare(o *options) *cobra.Command {
-	var book, began string
+	var book, began, cutoff string
+	var waveZero bool
 	c := &cobra.Command{
 		Use: "declare TITLE", Short: "Declare an incident: classify the hosts and propose a plan",
-		Long:    "Declare classifies every host by what its agent said last, and proposes a plan. Nothing is sent to any host before the plan is approved.",
-		Example: "  blackstart incident declare \"EDR update of 19 July\" --began 05:30\n  blackstart incident declare \"EDR update\" --began 2024-07-19T05:30:00+01:00 --playbook crowdstrike-channel-file-291",
-		Args:    cobra.ExactArgs(1),
+		Long: `Declare classifies every host by what its agent said last, and proposes a plan. Nothing is sent to any host before the plan is approved.
+
+Two times decide which restore points may be used, and they are not the same. The cutoff is when the bad content came in: a point must hold data from before it. Give it with --cutoff where that was earlier than --began, when people noticed. The other is when the data was last verified: a point counts only as far as it was checked, however old it is, and never when it is in quarantine. So the newest point is not always the one, and damage that nobody has seen is found by checks, not by the cutoff.
+
+Declaring keeps the last known good points from expiring while the incident is open. With --wave-zero, points that are not verified as far as their tiers ask are checked from the start, while the waves go on.`,
+		Example: `  blackstart incident declare "EDR update of 19 July" --began 05:30
+  blackstart incident declare "EDR update" --began 2024-07-19T05:30:00+01:00 --playbook crowdstrike-channel-file-291
+  blackstart incident declare "totals differ" --began 08:10 --cutoff "2024-07-18 22:00" --wave-zero`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if strings.TrimSpace(args[0]) == "" {
 				return usage("an incident needs a title: it stands over the report")
 			}
-			r := &pb.DeclareRequest{Title: args[0], Playbook: book}
-			if began != "" {
-				t, err := parseBegan(began, time.Now())
+			r := &pb.DeclareRequest{Title: args[0], Playbook: book, WaveZero: waveZero}
+			for _, when := range []struct {
+				flag, typed string
+				into        **timestamppb.Timestamp
+			}{{"began", began, &r.Began}, {"cutoff", cutoff, &r.Cutoff}} {
+				if when.typed == "" {
+					continue
+				}
+				t, err := parseWhen(when.flag, when.typed, time.Now())
 				if err != nil {
 					return err
 				}
-				r.Began = timestamppb.New(t)
+				*when.into = timestamppb.New(t)
 			}
 			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
 				out, err := client.Declare(ctx, r)
@@ -52,11 +64,13 @@ func newDeclare(o *options) *cobra.Command {
 	}
 	c.Flags().StringVar(&book, "playbook", "", "the playbook's `name`; needed only when more than one fits the fleet")
 	c.Flags().StringVar(&began, "began", "", "`when` the outage began: 05:30, 2024-07-19T05:30:00+01:00, or how long ago, as in 90m; the RTO clocks start there; default now")
+	c.Flags().StringVar(&cutoff, "cutoff", "", "`when` the bad content came in, in the same forms: restore points must be older; default --began")
+	c.Flags().BoolVar(&waveZero, "wave-zero", false, "check restore points from the start, as far as their tiers ask")
 	return c
 }
 
-// parseBegan reads when an outage began: a moment, the last time that the clock on the wall showed that, or how long ago.
-func parseBegan(s string, now time.Time) (time.Time, error) {
+// parseWhen reads when something was: a moment, the last time that the clock on the wall showed that, or how long ago.
+func parseWhen(flag, s string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, nil
 	}
@@ -75,7 +89,7 @@ func parseBegan(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, usage("--began %s: give a time as in 05:30 or 2024-07-19T05:30:00+01:00, or how long ago, as in 90m", s)
+	return time.Time{}, usage("--%s %s: give a time as in 05:30 or 2024-07-19T05:30:00+01:00, or how long ago, as in 90m", flag, s)
 }
 
 func newIncidentList(o *options) *cobra.Command {
@@ -118,40 +132,47 @@ func newIncidentShow(o *options) *cobra.Command {
 }
 
 func newIncidentPlan(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use: "plan [INCIDENT]", Short: "Print the proposed plan: host, wave, method, reason", Args: cobra.MaximumNArgs(1), Example: "  blackstart incident plan",
+	var why bool
+	c := &cobra.Command{
+		Use: "plan [INCIDENT]", Short: "Print the proposed plan: host, wave, method, how long it takes, what data is lost, reason", Args: cobra.MaximumNArgs(1),
+		Example: "  blackstart incident plan\n  blackstart incident plan --why",
 		RunE: func(c *cobra.Command, args []string) error {
 			return o.ask(c, func(ctx context.Context, client pb.OperatorServiceClient) error {
 				out, err := client.Plan(ctx, &pb.PlanRequest{Incident: arg(args, 0)})
 				if err != nil || o.json() {
 					return first(err, func() error { return printProto(c, out) })
 				}
-				printPlan(c, out)
+				printPlan(c, out, why)
 				return nil
 			})
 		},
 	}
+	whyFlag(c, &why)
+	return c
+}
+
+func whyFlag(c *cobra.Command, why *bool) {
+	c.Flags().BoolVar(why, "why", false, "tell for each host the reason in full, and what would change the choice")
 }
 
 // printPlan prints a declared plan as a table.
-func printPlan(c *cobra.Command, p *pb.PlanResponse) {
-	var rows []table.Row
-	var waves []waveCount
+func printPlan(c *cobra.Command, p *pb.PlanResponse, why bool) {
+	var t plannedTable
+	line := func(h *pb.PlannedHost) plannedLine {
+		return plannedLine{host: h.GetHost(), service: h.GetService(), method: h.GetMethod(), rung: h.GetRung(), reason: h.GetReason(), points: h.GetPoints(),
+			estimate: h.GetEstimate().AsDuration(), queue: h.GetQueue().AsDuration(), loss: h.GetLoss().AsDuration(), approval: h.GetApproval(), otherwise: h.GetOtherwise()}
+	}
 	for _, w := range p.GetWaves() {
-		count := waveCount{n: int(w.GetWave()), tier: w.GetTier(), hosts: len(w.GetHosts())}
+		hosts := make([]plannedLine, 0, len(w.GetHosts()))
 		for _, h := range w.GetHosts() {
-			rows = append(rows, table.Row{w.GetWave(), w.GetTier(), h.GetHost(), h.GetService(), h.GetMethod(), h.GetRung(), h.GetReason()})
-			if h.GetMethod() == string(recovery.MethodHands) {
-				count.hands++
-			}
+			hosts = append(hosts, line(h))
 		}
-		waves = append(waves, count)
+		t.wave(int(w.GetWave()), w.GetTier(), hosts)
 	}
 	for _, h := range p.GetExcluded() {
-		rows = append(rows, table.Row{"-", "-", h.GetHost(), h.GetService(), "leave alone", "-", cell(h.GetReason(), longCell)})
+		t.leaveAlone(line(h))
 	}
-	printTable(c, planHead, rows)
-	printPlanCounts(c, waves, len(p.GetExcluded()))
+	t.print(c, len(p.GetExcluded()), why)
 	say(c, "playbook %s\nplan %s", p.GetPlaybookDigest(), p.GetDigest())
 }
 

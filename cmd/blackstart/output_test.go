@@ -44,20 +44,20 @@ func TestSpan(t *testing.T) {
 	}
 }
 
-func TestParseBegan(t *testing.T) {
+func TestParseWhen(t *testing.T) {
 	london := time.FixedZone("BST", 3600)
 	now := time.Date(2024, 7, 19, 6, 30, 0, 0, london)
 	for s, want := range map[string]string{
 		"2024-07-19T05:30:00+01:00": "2024-07-19T04:30:00Z", "05:30": "2024-07-19T04:30:00Z", "23:00": "2024-07-18T22:00:00Z",
 		"2024-07-18 05:30": "2024-07-18T04:30:00Z", "90m": "2024-07-19T04:00:00Z", "0s": "2024-07-19T05:30:00Z",
 	} {
-		got, err := parseBegan(s, now)
+		got, err := parseWhen("began", s, now)
 		if err != nil || got.UTC().Format(time.RFC3339) != want {
 			t.Errorf("%s: %v, %v; want %s", s, got.UTC(), err, want)
 		}
 	}
 	for _, s := range []string{"yesterday", "25:00", "-5m", "2024-07-19"} {
-		if _, err := parseBegan(s, now); err == nil {
+		if _, err := parseWhen("began", s, now); err == nil {
 			t.Errorf("%s was taken", s)
 		}
 	}

@@ -71,7 +71,7 @@ Exit codes: 0 done; 1 failed; 2 usage or invalid input; 3 held, or closed with e
 	})
 	root.AddGroup(families...)
 	for i, commands := range [][]*cobra.Command{
-		{newDrill(o), newInit(o), newFleet(o), newPlaybook(o), newPlan(o), newReach(o), newAgent(o), newOperator(o), newRescue(o)},
+		{newDrill(o), newInit(o), newFleet(o), newPlaybook(o), newPlan(o), newReach(o), newBackups(o), newAgent(o), newOperator(o), newRescue(o)},
 		{newServe(o), newIncident(o), newWatch(o), newHost(o), newReport(o), newRun(o)},
 		{newJournal(o), newCompletion(), newVersion(o)},
 	} {

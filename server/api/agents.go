@@ -64,11 +64,11 @@ func (a *agents) PhoneHome(stream grpc.BidiStreamingServer[pb.PhoneHomeRequest, 
 	defer a.release(s)
 	link, err := a.attach(ctx, hello)
 	if err != nil {
-		return err
+		return a.cut(ctx, s, err)
 	}
 	defer link.Detach()
 	if err := a.introduce(ctx, s, host, hello); err != nil {
-		return err
+		return a.cut(ctx, s, err)
 	}
 	return a.serve(ctx, s, link)
 }
@@ -219,7 +219,7 @@ func probes(list []playbook.Probe) []*pb.ContentProbe {
 
 // answer is the coordinator's request that a heartbeat answers; the edge's own do not concern it.
 func answer(id string) string {
-	if id == idProbe || id == idAlive {
+	if id == idProbe || id == idAlive || id == idWork {
 		return ""
 	}
 	return recovery.Clean(id, 2*maxID)

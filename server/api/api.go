@@ -21,19 +21,25 @@ import (
 	"google.golang.org/grpc/status"
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
+	"github.com/blackstart-recovery/blackstart/server/backups"
 	"github.com/blackstart-recovery/blackstart/server/coordinator"
 	"github.com/blackstart-recovery/blackstart/server/playbook"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
+	"github.com/blackstart-recovery/blackstart/server/restore"
 )
 
 // Config is what the edge needs.
 type Config struct {
 	Coordinator *coordinator.Coordinator
 	Playbooks   *playbook.Library
-	TLS         *tls.Config   // requires and verifies client certificates
-	Epoch       uint64        // of this start of the coordinator
-	Beat        time.Duration // how often agents report; 0 means 10 s
-	Hosts       int           // of the fleet: agents that lose the coordinator spread their return accordingly
+	TLS         *tls.Config                                          // requires and verifies client certificates
+	Epoch       uint64                                               // of this start of the coordinator
+	Beat        time.Duration                                        // how often agents report; 0 means 10 s
+	Hosts       int                                                  // of the fleet: agents that lose the coordinator spread their return accordingly
+	Work        *restore.Hub                                         // gives agents work on backups; nil: there is none
+	Backups     *backups.Keeper                                      // nil: nobody knows of backups
+	DataSets    []recovery.DataSet                                   // of the fleet
+	Progress    func(incident, job string) (recovery.Progress, bool) // how far a job through an agent has come; nil: nobody knows
 	Log         hclog.Logger
 }
 
@@ -96,7 +102,7 @@ func code(err error) error {
 		default:
 			return status.Error(codes.InvalidArgument, e.Message)
 		}
-	case errors.Is(err, coordinator.ErrStopped):
+	case errors.Is(err, coordinator.ErrStopped), errors.Is(err, backups.ErrStopped):
 		return status.Error(codes.Unavailable, err.Error())
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return status.FromContextError(err).Err()

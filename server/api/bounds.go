@@ -16,11 +16,12 @@ import (
 )
 
 // What one agent may send. A host that has been broken into has a certificate that is believed, so it is bounded too: in bytes,
-// because they are kept until they are read, in facts, because an empty one takes two bytes on the wire and ninety in memory, and
-// in messages, because each takes a turn of the one loop.
+// because they are kept until they are read, in facts and points, because an empty one takes two bytes on the wire and ninety in
+// memory, and in messages, because each takes a turn of the one loop. A result of work that is longer comes in several messages.
 const (
 	maxAgentMessage = 128 << 10 // bytes; a hello with every fact is a few KiB
 	maxSaidFacts    = 1024      // of each kind, in one message
+	maxSaidWork     = 4096      // data sets, checks and points together, in one message
 	burst           = 64        // messages at once
 	pace            = 4         // messages a second from then on; an agent beats once a second at most, and answers
 )
@@ -54,6 +55,9 @@ func (a *allowance) take(m *pb.PhoneHomeRequest) error {
 	if n := max(len(facts.GetContent()), len(facts.GetHealth())); n > maxSaidFacts {
 		return status.Errorf(codes.ResourceExhausted, "%d facts in one message; at most %d", n, maxSaidFacts)
 	}
+	if n := said(m.GetWorkReport().GetResult()); n > maxSaidWork {
+		return status.Errorf(codes.ResourceExhausted, "%d data sets, checks and points in one message; at most %d", n, maxSaidWork)
+	}
 	now := time.Now()
 	a.left, a.at = min(a.left+pace*now.Sub(a.at).Seconds(), burst), now
 	if a.left < 1 {
@@ -61,6 +65,15 @@ func (a *allowance) take(m *pb.PhoneHomeRequest) error {
 	}
 	a.left--
 	return nil
+}
+
+// said counts what a result tells of.
+func said(r *pb.WorkResult) int {
+	n := len(r.GetSets()) + len(r.GetPoints())
+	for _, s := range r.GetSets() {
+		n += len(s.GetChecks())
+	}
+	return n
 }
 
 // ended answers an agent whose stream brings nothing any more, and records that when it is the agent's fault. The stream, and its

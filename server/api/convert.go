@@ -3,6 +3,7 @@ package api
 import (
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
@@ -99,6 +100,31 @@ func host(s *recovery.State, h *recovery.HostState, why recovery.Reason) *pb.Hos
 	for _, d := range h.Debts {
 		out.Debts = append(out.Debts, &pb.Debt{Id: d.ID, What: d.What, Since: stamp(d.Since), ClearedAt: stamp(d.Cleared), By: d.By, Note: d.Note})
 	}
+	out.Restore = offer(s, h)
+	return out
+}
+
+// offer is what restoring a host would mean, or (without points) why it cannot be; nil where nobody thinks of it.
+func offer(s *recovery.State, h *recovery.HostState) *pb.RestoreOffer {
+	if h.Phase == recovery.Recovered || h.Phase == recovery.NotHit || h.Phase == recovery.Skipped {
+		return nil
+	}
+	o, problem, ok := s.Offer(h)
+	switch {
+	case !ok:
+		return nil
+	case problem != "":
+		return &pb.RestoreOffer{Reason: problem}
+	}
+	return &pb.RestoreOffer{Points: refs(o.Points()), Moment: stamp(o.Moment), Loss: durationpb.New(o.Loss), Estimate: lasting(o.Estimate), WantsApproval: o.Approval != "", Reason: o.Approval}
+}
+
+// refs names points as people do.
+func refs(list []recovery.PointRef) []string {
+	out := make([]string, 0, len(list))
+	for _, r := range list {
+		out = append(out, r.String())
+	}
 	return out
 }
 
@@ -114,9 +140,18 @@ func plan(p recovery.Plan) *pb.PlanResponse {
 func plannedHosts(list []recovery.PlannedHost) []*pb.PlannedHost {
 	out := make([]*pb.PlannedHost, 0, len(list))
 	for _, h := range list {
-		out = append(out, &pb.PlannedHost{Host: h.Host, Service: h.Service, Method: string(h.Method), Rung: h.RungName, Reason: h.Reason})
+		out = append(out, &pb.PlannedHost{Host: h.Host, Service: h.Service, Method: string(h.Method), Rung: h.RungName, Reason: h.Reason,
+			Estimate: lasting(h.Estimate), Queue: lasting(h.Queue), Points: refs(h.Points), Loss: lasting(h.Loss), Approval: h.Approval, Otherwise: h.Otherwise})
 	}
 	return out
+}
+
+// lasting leaves a zero duration unset.
+func lasting(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
 }
 
 func entry(e recovery.Entry) *pb.Entry {

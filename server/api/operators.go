@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
 	"github.com/blackstart-recovery/blackstart/server/coordinator"
@@ -25,14 +26,16 @@ type operators struct {
 func actor(ctx context.Context) string { return "operator:" + who(ctx).name }
 
 func (o *operators) Declare(ctx context.Context, r *pb.DeclareRequest) (*pb.DeclareResponse, error) {
-	var began time.Time
-	if r.GetBegan() != nil {
-		if err := r.GetBegan().CheckValid(); err != nil {
-			return nil, invalid("the beginning of the outage is no time: " + err.Error())
-		}
-		began = r.GetBegan().AsTime()
+	began, err := moment("the beginning of the outage", r.GetBegan())
+	if err != nil {
+		return nil, err
 	}
-	id, err := o.cfg.Coordinator.Declare(ctx, actor(ctx), text(r.GetTitle()), name(r.GetPlaybook()), began)
+	cutoff, err := moment("the cutoff", r.GetCutoff())
+	if err != nil {
+		return nil, err
+	}
+	id, err := o.cfg.Coordinator.Declare(ctx, actor(ctx), coordinator.Declaration{Title: text(r.GetTitle()), Playbook: name(r.GetPlaybook()),
+		Began: began, Cutoff: cutoff, WaveZero: r.GetWaveZero()})
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +119,7 @@ func (o *operators) Skip(ctx context.Context, r *pb.SkipRequest) (*pb.SkipRespon
 }
 
 func (o *operators) Claim(ctx context.Context, r *pb.ClaimRequest) (*pb.ClaimResponse, error) {
-	held, err := period("a claim", r.GetFor())
+	held, err := period("a claim", r.GetFor(), maxPeriod)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +128,7 @@ func (o *operators) Claim(ctx context.Context, r *pb.ClaimRequest) (*pb.ClaimRes
 }
 
 func (o *operators) HandsDone(ctx context.Context, r *pb.HandsDoneRequest) (*pb.HandsDoneResponse, error) {
-	spent, err := period("hand work", r.GetSpent())
+	spent, err := period("hand work", r.GetSpent(), maxPeriod)
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +145,21 @@ func (o *operators) ClearDebt(ctx context.Context, r *pb.ClearDebtRequest) (*pb.
 	}
 	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), in)
 	return &pb.ClearDebtResponse{Host: h}, err
+}
+
+// ApproveRestore consents to a restore with the loss that was read.
+func (o *operators) ApproveRestore(ctx context.Context, r *pb.ApproveRestoreRequest) (*pb.ApproveRestoreResponse, error) {
+	loss, err := period("a loss of data", r.GetLoss(), maxLoss)
+	if err != nil {
+		return nil, err
+	}
+	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), recovery.ApproveRestore{Host: name(r.GetHost()), Loss: loss, Reason: text(r.GetReason())})
+	return &pb.ApproveRestoreResponse{Host: h}, err
+}
+
+func (o *operators) CancelAttempt(ctx context.Context, r *pb.CancelAttemptRequest) (*pb.CancelAttemptResponse, error) {
+	h, err := o.doHost(ctx, r.GetIncident(), r.GetHost(), recovery.CancelAttempt{Host: name(r.GetHost()), Reason: text(r.GetReason())})
+	return &pb.CancelAttemptResponse{Host: h}, err
 }
 
 func (o *operators) ListIncidents(ctx context.Context, _ *pb.ListIncidentsRequest) (*pb.ListIncidentsResponse, error) {
@@ -164,7 +182,7 @@ func (o *operators) ListHosts(ctx context.Context, r *pb.ListHostsRequest) (*pb.
 		why := v.State.Why(v.Now)
 		for _, h := range v.State.Hosts() {
 			if (r.GetPhase() == "" || r.GetPhase() == string(h.Phase)) && (r.GetWave() == 0 || int(r.GetWave()) == h.Wave) {
-				out.Hosts = append(out.Hosts, host(v.State, h, why[h.Host.Name]))
+				out.Hosts = append(out.Hosts, o.host(v.State, h, why[h.Host.Name]))
 			}
 		}
 	})
@@ -180,7 +198,7 @@ func (o *operators) ShowHost(ctx context.Context, r *pb.ShowHostRequest) (*pb.Sh
 			missing = unknownHost(r.GetHost(), v.State.ID)
 			return
 		}
-		out.Host = host(v.State, h, v.State.Why(v.Now)[h.Host.Name])
+		out.Host = o.host(v.State, h, v.State.Why(v.Now)[h.Host.Name])
 		for _, e := range v.Entries {
 			if recovery.HostOf(e.Event) == h.Host.Name {
 				out.Story = append(out.Story, entry(e))
@@ -278,6 +296,15 @@ func (o *operators) doHost(ctx context.Context, id, host string, in recovery.Inp
 	return r.GetHost(), err
 }
 
+// host is how a host stands, with how far a restore of it has come.
+func (o *operators) host(s *recovery.State, h *recovery.HostState, why recovery.Reason) *pb.Host {
+	out := host(s, h, why)
+	if n := len(h.Attempts); h.Phase == recovery.Attempting && n > 0 && h.Attempts[n-1].Method == recovery.MethodRestore {
+		out.Progress = o.progressOf(s.ID, h.Attempts[n-1].ID)
+	}
+	return out
+}
+
 func unknownHost(host, id string) error {
 	return &recovery.Error{Kind: recovery.KindNotFound, Message: "host " + name(host) + " is not in the fleet of incident " + id}
 }
@@ -293,21 +320,33 @@ const (
 	maxText   = 500 // bytes of a reason or note
 	maxName   = 256 // bytes of a host, rung, digest or id
 	maxPeriod = 31 * 24 * time.Hour
+	maxLoss   = 100 * 365 * 24 * time.Hour // of data, in time
 )
 
 func text(s string) string { return recovery.Clean(s, maxText) }
 
 func name(s string) string { return recovery.Clean(s, maxName) }
 
-func period(what string, d *durationpb.Duration) (time.Duration, error) {
+func period(what string, d *durationpb.Duration, most time.Duration) (time.Duration, error) {
 	if d == nil {
 		return 0, nil
 	}
 	if err := d.CheckValid(); err != nil {
 		return 0, invalid("the time for " + what + " is no time: " + err.Error())
 	}
-	if t := d.AsDuration(); t < 0 || t > maxPeriod {
-		return 0, invalid(fmt.Sprintf("%s of %s: use 0 to %s", what, t, maxPeriod))
+	if t := d.AsDuration(); t < 0 || t > most {
+		return 0, invalid(fmt.Sprintf("%s of %s: use 0 to %s", what, t, most))
 	}
 	return d.AsDuration(), nil
+}
+
+// moment reads a time; an unset one is zero.
+func moment(what string, t *timestamppb.Timestamp) (time.Time, error) {
+	if t == nil {
+		return time.Time{}, nil
+	}
+	if err := t.CheckValid(); err != nil {
+		return time.Time{}, invalid(what + " is no time: " + err.Error())
+	}
+	return t.AsTime(), nil
 }

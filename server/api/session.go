@@ -14,6 +14,7 @@ import (
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
+	"github.com/blackstart-recovery/blackstart/server/restore"
 )
 
 // session is one connected agent. There are thousands: it holds no more than it needs.
@@ -27,6 +28,10 @@ type session struct {
 	epoch    uint64
 	sequence uint64   // of the last instruction; only the stream's own goroutine sends
 	probes   []string // digests of the playbooks that the agent probes for
+	works    bool     // it does work on backups
+	work     *restore.Link
+	partOf   string         // the job whose result has begun to come
+	parts    *pb.WorkResult // what has come of it
 
 	challenges chan struct{} // somebody else claims this host: prove that you live
 	evicted    chan struct{} // closed by whoever takes the host over, under the lock of agents
@@ -37,7 +42,7 @@ type session struct {
 
 func (a *agents) session(hello *pb.Hello, stream grpc.BidiStreamingServer[pb.PhoneHomeRequest, pb.PhoneHomeResponse], in *inbound) *session {
 	id, mode := boot(hello)
-	return &session{host: hello.GetHost(), instance: hello.GetInstance(), bootID: id, bootMode: mode, stream: stream, in: in, epoch: a.cfg.Epoch,
+	return &session{host: hello.GetHost(), instance: hello.GetInstance(), bootID: id, bootMode: mode, stream: stream, in: in, epoch: a.cfg.Epoch, works: hello.GetWorks(),
 		challenges: make(chan struct{}, 1), evicted: make(chan struct{}), alive: make(chan struct{})}
 }
 
@@ -163,6 +168,8 @@ func (a *agents) standBy(s *session, id string) error {
 func (a *agents) serve(ctx context.Context, s *session, link link) error {
 	silent := time.NewTimer(missedBeats * a.cfg.Beat)
 	defer silent.Stop()
+	s.work = a.cfg.Work.Attach(s.host, s.works)
+	defer s.work.Detach()
 	for {
 		var err error
 		select {
@@ -174,11 +181,13 @@ func (a *agents) serve(ctx context.Context, s *session, link link) error {
 				return a.ended(ctx, s.host, s.in.err)
 			}
 			silent.Reset(missedBeats * a.cfg.Beat)
-			err = a.heard(ctx, s, link, m.GetHeartbeat())
+			err = a.heard(ctx, s, link, m)
 		case i := <-link.Instructions():
-			err = a.instruct(ctx, s, i)
+			err = a.cut(ctx, s, a.instruct(ctx, s, i))
+		case <-s.work.Due():
+			err = a.cut(ctx, s, s.work.Deliver(s.order))
 		case <-s.challenges:
-			err = a.standBy(s, idAlive)
+			err = a.cut(ctx, s, a.standBy(s, idAlive))
 		case <-s.evicted:
 			err = status.Error(codes.Aborted, "a newer connection of this host has taken over")
 		case <-silent.C:
@@ -192,8 +201,25 @@ func (a *agents) serve(ctx context.Context, s *session, link link) error {
 	}
 }
 
-// heard takes a heartbeat.
-func (a *agents) heard(ctx context.Context, s *session, link link, beat *pb.Heartbeat) error {
+// cut is why a session cannot go on: when its stream is over, it is whatever ended that, and perhaps the agent's fault.
+func (a *agents) cut(ctx context.Context, s *session, err error) error {
+	if err == nil || s.stream.Context().Err() == nil {
+		return err
+	}
+	for range s.in.queue { // it is closed soon, and then says why
+	}
+	if errors.Is(s.in.err, io.EOF) {
+		return err
+	}
+	return a.ended(ctx, s.host, s.in.err)
+}
+
+// heard takes a heartbeat or a report of work.
+func (a *agents) heard(ctx context.Context, s *session, link link, m *pb.PhoneHomeRequest) error {
+	if w := m.GetWorkReport(); w != nil {
+		return a.reported(ctx, s, w)
+	}
+	beat := m.GetHeartbeat()
 	if beat == nil {
 		return a.refuse(ctx, s.host, codes.InvalidArgument, "a message after the hello that is no heartbeat")
 	}

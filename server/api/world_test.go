@@ -24,6 +24,7 @@ import (
 	"github.com/blackstart-recovery/blackstart/server/pki"
 	"github.com/blackstart-recovery/blackstart/server/playbook"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
+	"github.com/blackstart-recovery/blackstart/server/restore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -73,6 +74,8 @@ type world struct {
 	ctx         context.Context
 	authority   *pki.Authority
 	coordinator *coordinator.Coordinator
+	hub         *restore.Hub
+	own         tls.Certificate // the coordinator's
 	books       *playbook.Library
 	folder      string // of playbooks
 	dial        func(context.Context, string) (net.Conn, error)
@@ -117,13 +120,14 @@ func start(t *testing.T, where listen) (*world, func()) {
 	must(err)
 	w.authority, err = pki.NewAuthority()
 	must(err)
-	own, err := w.authority.Issue(pki.RoleCoordinator, "test", nil)
+	w.own, err = w.authority.Issue(pki.RoleCoordinator, "test", nil)
 	must(err)
+	w.hub = restore.New()
 	j, err := journal.Open(filepath.Join(t.TempDir(), "journal.db"))
 	must(err)
 	w.coordinator, err = coordinator.New(coordinator.Config{Journal: j, Remedy: idle{}, Playbooks: w.books, Fleet: f, Log: hclog.NewNullLogger()})
 	must(err)
-	edge := New(Config{Coordinator: w.coordinator, Playbooks: w.books, TLS: pki.ServerConfig(w.authority.Pool(), own), Epoch: epoch, Log: hclog.NewNullLogger()})
+	edge := w.edge(epoch, w.hub)
 	l, dial := where(t)
 	w.dial = func(ctx context.Context, addr string) (net.Conn, error) {
 		w.dialled.Add(1)
@@ -151,6 +155,11 @@ func start(t *testing.T, where listen) (*world, func()) {
 			t.Error(err)
 		}
 	}
+}
+
+// edge is a way in to the coordinator, as one of its starts has it.
+func (w *world) edge(epoch uint64, hub *restore.Hub) *grpc.Server {
+	return New(Config{Coordinator: w.coordinator, Playbooks: w.books, TLS: pki.ServerConfig(w.authority.Pool(), w.own), Epoch: epoch, Work: hub, Log: hclog.NewNullLogger()})
 }
 
 // write writes a file of the playbook.
@@ -304,6 +313,18 @@ func (w *world) until(host string, holds func(recovery.Sighting) bool) {
 			w.Fatalf("%s was last seen as %+v", host, last)
 		}
 	}
+}
+
+// refused waits, in a bubble, until refusals are in the journal: a stream may have ended before they are.
+func (w *world) refused() []recovery.AgentRefused {
+	w.Helper()
+	for range 100 {
+		if r := w.refusals(); len(r) > 0 {
+			return r
+		}
+		pass(100 * time.Millisecond)
+	}
+	return nil
 }
 
 // refusals are those in the journal.

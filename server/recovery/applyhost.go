@@ -130,6 +130,13 @@ func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
 		return
 	case v.Late:
 		a.late = true
+		for _, d := range v.Debts {
+			d.Since = at
+			h.Debts = append(h.Debts, d)
+		}
+		if a.Method == MethodRestore {
+			s.found(v.Result)
+		}
 		if a.Result.Class == TimedOut || a.Result.Class == Lost {
 			a.Result = v.Result // it is known now what came of it
 		}

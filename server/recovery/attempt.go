@@ -34,8 +34,7 @@ func (s *State) finished(in Finished, now time.Time) ([]Event, error) {
 			if a.late {
 				return nil, nil
 			}
-			return []Event{&AttemptEnded{Attempt: in.Job, Host: in.Host, Result: in.Result, Late: true, Rung: h.Rung,
-				Reason: "a late result: the attempt was over already; recorded, changes nothing"}}, nil
+			return []Event{s.late(h, &a, in.Result)}, nil
 		}
 	}
 	if id, ok := strings.CutSuffix(in.Job, cancelSuffix); ok {
@@ -51,6 +50,15 @@ func (s *State) finished(in Finished, now time.Time) ([]Event, error) {
 		return nil, nil
 	}
 	return nil, notFound("job %q ended for %s, which never started it", in.Job, in.Host)
+}
+
+// late records the result of an attempt that is over. What a restore has swapped in by then leaves its debts all the same.
+func (s *State) late(h *HostState, a *Attempt, r Result) *AttemptEnded {
+	e := &AttemptEnded{Attempt: a.ID, Host: a.Host, Result: r, Late: true, Rung: h.Rung, Reason: "a late result: the attempt was over already; recorded, changes nothing"}
+	if a.Method == MethodRestore {
+		e.Debts = s.restoreDebts(h, a, &r)
+	}
+	return e
 }
 
 // verifyEnded judges what a JobVerify brought. It speaks for itself, whatever else was heard of the host.
@@ -72,7 +80,7 @@ func (s *State) verifyEnded(h *HostState, in Finished, now time.Time) Event {
 func (s *State) attemptEnded(h *HostState, a *Attempt, in Finished, now time.Time) Event {
 	r := in.known(a.Step)
 	e := &AttemptEnded{Attempt: a.ID, Host: h.Host.Name, Result: r, Rung: h.Rung}
-	inOwn := a.Method != MethodRestore && a.Rung >= 0 && a.Rung < len(h.Host.Ladder) && h.Host.Ladder[a.Rung].Environment == EnvLinux
+	inOwn := a.Rung >= 0 && a.Rung < len(h.Host.Ladder) && !a.outside(h.Host)
 	if inOwn && r.Boot == "" && (r.Class == Lost || r.Signature == leaseRanOut) {
 		e.BootSeen = s.seen[h.Host.Name].BootID
 	}
@@ -201,6 +209,10 @@ func (s *State) unproven(h *HostState, missing, what string) Event {
 		return s.relapse(h, "no proof at the end of the soak: "+missing, "relapsed: no proof after the soak")
 	}
 	e := &ProofFailed{Host: h.Host.Name, Missing: missing, Rung: h.Rung}
+	if a := h.lastAttempt(); a != nil && a.Method == MethodRestore && a.Result.Class == Lost {
+		e.Next, e.Reason = NeedsHands, what+"; nobody knows how far its restore came, or whether an agent is still at it: a person looks"
+		return e
+	}
 	if missing == bootTargetOpen {
 		e.Next, e.Reason = NeedsHands, what+"; the host is well, so nothing restarts it again: a person looks at its boot order"
 		return e

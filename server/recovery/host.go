@@ -60,6 +60,14 @@ func (h *HostState) attempt() *Attempt {
 	return nil
 }
 
+// lastAttempt is the newest attempt, or nil.
+func (h *HostState) lastAttempt() *Attempt {
+	if n := len(h.Attempts); n > 0 {
+		return &h.Attempts[n-1]
+	}
+	return nil
+}
+
 // proofBase names what is being proven: the last attempt, or "HOST/0" when there was none.
 func (h *HostState) proofBase() string {
 	if n := len(h.Attempts); n > 0 {

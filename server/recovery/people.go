@@ -2,7 +2,6 @@ package recovery
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,10 +48,8 @@ func (s *State) restoreTooSoon(h *HostState, rung int, named string) string {
 	if named == "" || rung < 0 || h.Host.Data != DataPrimary || h.Host.Ladder[rung].Kind != RungRestore {
 		return ""
 	}
-	for i := range rung {
-		if r := &h.Host.Ladder[i]; s.terms().problem(h.Host, r) == "" && !slices.ContainsFunc(h.Attempts, func(a Attempt) bool { return a.Rung == i }) {
-			return fmt.Sprintf("%s holds primary data, and rung %s has not been tried: it is repaired in place first, and restored when every way above has failed", h.Host.Name, r.Name)
-		}
+	if above := s.terms().untried(h, rung); above >= 0 {
+		return fmt.Sprintf("%s holds primary data, and rung %s has not been tried: it is repaired in place first, and restored when every way above has failed", h.Host.Name, h.Host.Ladder[above].Name)
 	}
 	return ""
 }

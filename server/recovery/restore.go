@@ -282,6 +282,9 @@ func (s *State) restoreEnded(h *HostState, a *Attempt, e *AttemptEnded) (done bo
 		return true
 	case r.Class == Succeeded:
 		return false
+	case r.Signature == leaseRanOut:
+		e.Next, e.Reason = NeedsHands, what+"; an agent may still be at it, so nothing else is done to the host: a person looks"
+		return true
 	case swapped:
 		e.Next, e.Reason = NeedsHands, what+"; data was swapped in, so nothing more is done to the host by itself: a person looks"
 		return true

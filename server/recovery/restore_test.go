@@ -574,3 +574,28 @@ func TestOnlyAConnectedAgentRestores(t *testing.T) {
 		t.Errorf("planned %+v, started %+v", x.planned("h000"), h.attempt())
 	}
 }
+
+// When repair and then restore have failed, a person is next, and not repair again.
+func TestAfterRepairAndRestoreComesAPerson(t *testing.T) {
+	x, h := exhausted(t, DataReplica, 100*time.Hour)
+	for range 2 {
+		x.result(h, Result{Class: Failed, Signature: "not enough space"})
+		x.settle()
+	}
+	if h.Phase != NeedsHands {
+		t.Errorf("%s on rung %d: %s", h.Phase, h.Rung, h.Reason)
+	}
+}
+
+// A person who has agreed to one point has not agreed to another, even where less is lost by it.
+func TestAConsentIsToNoOtherPoint(t *testing.T) {
+	x, h := exhausted(t, DataPrimary, 0)
+	x.must(ApproveRestore{Host: "h000", Loss: 4 * time.Hour})
+	newer := point("h000-disk", "newer", x.s.Began.Add(-time.Hour), L4)
+	x.must(Learnt{Points: []RestorePoint{newer}})
+	x.settle()
+	why := x.s.Why(x.now)["h000"]
+	if h.Phase != Waiting || why.Code != WaitApproval || !strings.Contains(why.Text, "vault/newer") {
+		t.Fatalf("%s: %s %s", h.Phase, why.Code, why.Text)
+	}
+}

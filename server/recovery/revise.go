@@ -58,8 +58,15 @@ func (s *State) revise(v Revise) ([]Event, error) {
 		case h.Phase == Recovered && s.revisits(h, p.Digest):
 			e.Revisit = append(e.Revisit, name)
 		}
-		if rung := (terms{Playbook: p, stock: s.stock}).next(h.Host, 0); h.Phase == Waiting && rung >= 0 && s.rungMoves(h, p, rung) {
-			events = append(events, &HostReturned{Host: name, Rung: rung, Reason: "the playbook was revised: rung " + rungName(h.Host, rung) + " is the first that its new version can use"})
+		t := terms{Playbook: p, stock: s.stock}
+		rung := t.next(h.Host, 0)
+		moves := rung >= 0 && s.rungMoves(h, p, rung)
+		if !moves && restores(h.Host, h.Rung) {
+			rung = t.untried(h, h.Rung)
+			moves = rung >= 0
+		}
+		if h.Phase == Waiting && moves {
+			events = append(events, &HostReturned{Host: name, Rung: rung, Reason: "the playbook was revised: rung " + rungName(h.Host, rung) + " is the first that is left with its new version"})
 		}
 	}
 	return events, nil

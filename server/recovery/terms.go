@@ -1,6 +1,9 @@
 package recovery
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // terms are what decides whether a rung can be used: the playbook, and what there is to restore.
 type terms struct {
@@ -87,7 +90,26 @@ func (s *State) following(h *HostState) int {
 	for i >= 0 && h.Host.Ladder[i].Kind == RungRestore && h.tried(i) {
 		i = t.next(h.Host, i+1)
 	}
+	if i >= 0 && h.Host.Ladder[i].Kind == RungRestore {
+		if above := t.untried(h, i); above >= 0 {
+			return above
+		}
+	}
 	return i
+}
+
+// untried is a usable rung above one, never tried in this incident, that a host with data takes before it is restored, or -1.
+func (t terms) untried(h *HostState, below int) int {
+	if h.Host.Data == DataNone {
+		return -1
+	}
+	for i := range below {
+		r := &h.Host.Ladder[i]
+		if r.Kind != RungRestore && t.problem(h.Host, r) == "" && !slices.ContainsFunc(h.Attempts, func(a Attempt) bool { return a.Rung == i }) {
+			return i
+		}
+	}
+	return -1
 }
 
 // tried reports whether a rung was tried since a person, or a relapse, gave the host a new chance.

@@ -163,12 +163,11 @@ func (h *Hub) leave(f *flight) (ended bool) {
 // away ends a job of which its agent has not been told in time. It reports whether it did.
 func (h *Hub) away(f *flight) bool {
 	h.mu.Lock()
-	told := f.on != nil || f.job.Kind == recovery.JobCancel // a wish holds as long as the work may go on
-	h.mu.Unlock()
-	if told {
+	defer h.mu.Unlock()
+	if f.on != nil || f.job.Kind == recovery.JobCancel { // a wish holds as long as the work may go on
 		return false
 	}
-	h.overdue(f)
+	h.expire(f)
 	return true
 }
 
@@ -176,6 +175,11 @@ func (h *Hub) away(f *flight) bool {
 func (h *Hub) overdue(f *flight) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.expire(f)
+}
+
+// expire ends a job for which no more is waited. The lock is held.
+func (h *Hub) expire(f *flight) {
 	runner := f.job.Runner
 	l := h.links[runner]
 	res := recovery.Result{Class: recovery.Lost, Signature: signatureGone}

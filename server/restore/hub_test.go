@@ -197,6 +197,33 @@ func TestAJobWhoseTimeIsOver(t *testing.T) {
 	}
 }
 
+// A job whose agent was never told of it is given back soon, so that something else can be tried. Who was told is waited for.
+func TestAJobWaitsALittleForAnAgentThatWasNotTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		told  bool
+		class recovery.Class
+		after time.Duration
+	}{
+		"never told":     {false, recovery.Unreachable, 3 * time.Minute},
+		"told, and gone": {true, recovery.Lost, limit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, began := New(), time.Now()
+				out := run(t.Context(), h, restoreJob("db1/1"))
+				if l := h.Attach("db1", true); c.told {
+					given(t, l)
+					l.Detach()
+				}
+				if res := <-out; res.Class != c.class || time.Since(began) != c.after {
+					t.Errorf("after %v: %+v", time.Since(began), res)
+				}
+				empty(t, h)
+			})
+		})
+	}
+}
+
 // A connection that is lost neither ends a job nor forgets it: the agent is given it again and joins it by its id.
 func TestAnAgentThatComesBackIsGivenTheJobAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -356,9 +383,10 @@ func TestASecondRunJoins(t *testing.T) {
 		l := h.Attach("db1", true)
 		ctx, leave := context.WithCancel(t.Context())
 		first := run(ctx, h, restoreJob("db1/1"))
+		expect(t, given(t, l), "db1/1")
 		pass(limit / 2)
 		second := run(t.Context(), h, restoreJob("db1/1"))
-		expect(t, given(t, l), "db1/1")
+		expect(t, given(t, l))
 		leave()
 		if res := ended(t, first); res.Class != recovery.Lost {
 			t.Errorf("%+v", res)

@@ -1112,7 +1112,7 @@ func (x *ContentProbe) GetMinSize() int64 {
 	return 0
 }
 
-// Work is a job on backups: the instruction's id names it together with the incident, and the same id is never done twice. An agent
+// Work is a job on backups: incident and job name it, and the same names are never done twice. An agent
 // that is told of it again reports how it stands, or how it ended. Only agents that were started for it obey.
 type Work struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1778,15 +1778,16 @@ func (x *WorkReport) GetResult() *WorkResult {
 }
 
 type WorkResult struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Class     string                 `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
-	Signature string                 `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
-	Detail    string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
-	Joined    bool                   `protobuf:"varint,4,opt,name=joined,proto3" json:"joined,omitempty"`
-	Rebooted  bool                   `protobuf:"varint,5,opt,name=rebooted,proto3" json:"rebooted,omitempty"`
-	Took      *durationpb.Duration   `protobuf:"bytes,6,opt,name=took,proto3" json:"took,omitempty"`
-	Sets      []*SetResult           `protobuf:"bytes,7,rep,name=sets,proto3" json:"sets,omitempty"`
-	Points    []*Point               `protobuf:"bytes,8,rep,name=points,proto3" json:"points,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: more of this result follows in the next report of the same job; the parts come one after the other.
+	Class     string               `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
+	Signature string               `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	Detail    string               `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	Joined    bool                 `protobuf:"varint,4,opt,name=joined,proto3" json:"joined,omitempty"`
+	Rebooted  bool                 `protobuf:"varint,5,opt,name=rebooted,proto3" json:"rebooted,omitempty"`
+	Took      *durationpb.Duration `protobuf:"bytes,6,opt,name=took,proto3" json:"took,omitempty"`
+	Sets      []*SetResult         `protobuf:"bytes,7,rep,name=sets,proto3" json:"sets,omitempty"`
+	Points    []*Point             `protobuf:"bytes,8,rep,name=points,proto3" json:"points,omitempty"`
 	// Of the boot in which it ended.
 	Boot          string `protobuf:"bytes,9,opt,name=boot,proto3" json:"boot,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -3426,7 +3426,7 @@ type Host struct {
 	Ladder []*Rung `protobuf:"bytes,20,rep,name=ladder,proto3" json:"ladder,omitempty"`
 	// How far a restore under way has come.
 	Progress *Progress `protobuf:"bytes,21,opt,name=progress,proto3" json:"progress,omitempty"`
-	// What restoring it would mean now; unset where nothing would be restored.
+	// What restoring it would mean now; without points, why it cannot be restored. Unset where no rung of it restores.
 	Restore       *RestoreOffer `protobuf:"bytes,22,opt,name=restore,proto3" json:"restore,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

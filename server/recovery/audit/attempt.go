@@ -15,8 +15,9 @@ func (a *Auditor) mayStart(h *host, v *recovery.AttemptStarted) {
 	a.waveLets(h)
 	a.hostLets(h, v.Attempt)
 	if a.breach == nil { // the rung exists
+		a.restoreLets(h, v.Attempt)
 		a.orderLets(h, v)
-		a.roomFor(h, v.Attempt.Rung)
+		a.roomFor(h, v.Attempt)
 	}
 }
 
@@ -67,8 +68,8 @@ func (a *Auditor) hostLets(h *host, at recovery.Attempt) {
 		a.broken(oneOwner, h.name, "%s starts, and %s has claimed the host", at.ID, h.owner)
 	case a.playbook.Reboot == recovery.RebootForbidden && restarts(rung):
 		a.broken(noReboot, h.name, "%s goes by rung %s, which restarts it", at.ID, rung.Name)
-	case !h.canUse(at.Rung) || at.Rung != h.rung:
-		a.broken(ladderOrder, h.name, "%s goes by rung %d; rung %d was decided, and can be used: %v", at.ID, at.Rung, h.rung, h.canUse(at.Rung))
+	case !h.canUse(at.Rung) || !slices.Contains(h.choices(), at.Rung):
+		a.broken(ladderOrder, h.name, "%s goes by rung %d, which can be used: %v; decided was one of %v", at.ID, at.Rung, h.canUse(at.Rung), h.choices())
 	case len(h.attempts)-h.base >= a.policy.MaxAttempts:
 		a.broken(attemptCap, h.name, "%s starts after %d others, the cap is %d", at.ID, len(h.attempts)-h.base, a.policy.MaxAttempts)
 	case now.Before(h.notBefore):
@@ -78,7 +79,7 @@ func (a *Auditor) hostLets(h *host, at recovery.Attempt) {
 
 // orderLets is what a person may lift for one host: what it needs, the canary and the ramp.
 func (a *Auditor) orderLets(h *host, v *recovery.AttemptStarted) {
-	c := a.canary(h, a.playbook.Digest)
+	c, k := a.canary(h, v.Attempt.Rung, a.playbook.Digest), a.kind(h, v.Attempt.Rung)
 	first := c.recovered == 0 && c.proven+c.unproven == 0
 	if v.Canary != first {
 		a.broken(canaryFirst, h.name, "%s is called a canary: %v; %d of its kind are recovered, %d in work or soaking",
@@ -94,7 +95,7 @@ func (a *Auditor) orderLets(h *host, v *recovery.AttemptStarted) {
 			}
 		}
 	}
-	older := h.kind.unproven - c.unproven // in work with another version: they only take room
+	older := k.unproven - c.unproven // in work with another version: they only take room
 	switch limit := min(c.proven+1, h.wave.limits.InFlight-older); {
 	case first:
 	case c.recovered == 0:
@@ -105,7 +106,7 @@ func (a *Auditor) orderLets(h *host, v *recovery.AttemptStarted) {
 }
 
 // roomFor: nobody lifts the limits of groups and resources.
-func (a *Auditor) roomFor(h *host, rung int) {
+func (a *Auditor) roomFor(h *host, at recovery.Attempt) {
 	for _, g := range h.groups {
 		if most := max(1, g.spec.MaxAtOnce); g.working >= most {
 			a.broken(groupAtOnce, h.name, "it is the member %d of group %s in work, %d are allowed", g.working+1, g.spec.Name, most)
@@ -114,10 +115,10 @@ func (a *Auditor) roomFor(h *host, rung int) {
 			a.broken(groupDown, h.name, "it is up, and %d others of group %s are down; %d may be, with it", down, g.spec.Name, g.spec.MaxDown)
 		}
 	}
-	if a.ssh.used >= a.ssh.slots {
+	if a.ssh.used >= a.ssh.slots && !h.restores(at.Rung) {
 		a.broken(slotsHold, h.name, "%d attempts are under way, %s has %d slots", a.ssh.used, recovery.ResourceSSH, a.ssh.slots)
 	}
-	for _, r := range a.taken(h, rung) {
+	for _, r := range a.taken(h, at.Rung, at.Restores) {
 		if r.used >= r.slots {
 			a.broken(slotsHold, h.name, "%d of %d slots of a resource are taken", r.used, r.slots)
 		}
@@ -137,7 +138,13 @@ func (g *group) surelyDown(but *host) int {
 }
 
 func (a *Auditor) attemptStarted(h *host, v *recovery.AttemptStarted) {
-	h.attempts = append(h.attempts, attempt{id: v.Attempt.ID, rung: v.Attempt.Rung, playbook: v.Attempt.Playbook, canary: a.canary(h, v.Attempt.Playbook)})
+	at := v.Attempt
+	h.attempts = append(h.attempts, attempt{id: at.ID, n: at.N, rung: at.Rung, playbook: at.Playbook, canary: a.canary(h, at.Rung, at.Playbook), kind: a.kind(h, at.Rung),
+		restore: h.restores(at.Rung), restores: at.Restores, runner: at.Runner})
+	if at.Rung != h.rung {
+		h.rung, h.tries = at.Rung, 0
+	}
+	h.named = false
 	h.phase, h.bootBefore, h.proofs, h.proven = recovery.Attempting, v.BootBefore, 0, false
 	h.tries++
 }
@@ -164,18 +171,23 @@ func (a *Auditor) attemptEnded(h *host, v *recovery.AttemptEnded) {
 	if at == nil || a.breach != nil {
 		return
 	}
-	own := h.ladder(at.rung).Environment == recovery.EnvLinux
+	own := h.ladder(at.rung).Environment == recovery.EnvLinux || at.restore && at.runner == h.name
 	if v.Result.Boot != "" && own && changes(v.Result.Class) {
 		h.ranIn = append(h.ranIn, v.Result.Boot)
 	}
 	if v.Late {
 		at.late = true
+		a.restoreFound(h, at, v)
 		if at.class == recovery.TimedOut || at.class == recovery.Lost { // it is known now what came of it
 			at.class = v.Result.Class
 		}
 		return
 	}
-	a.classAllows(h, v)
+	follows := h.following()
+	a.classAllows(h, at, v, follows, a.restoreFound(h, at, v))
+	for _, d := range v.Debts {
+		a.owe(h, d.ID)
+	}
 	at.ended, at.class = true, v.Result.Class
 	if v.Result.BootTarget == recovery.BootTargetDisk {
 		a.cleared(h, recovery.DebtBootTarget)
@@ -208,9 +220,22 @@ func known(boots ...string) []string {
 	return slices.DeleteFunc(boots, func(b string) bool { return b == "" })
 }
 
-// classAllows holds what follows from a result against its class.
-func (a *Auditor) classAllows(h *host, v *recovery.AttemptEnded) {
+// restoreFound judges what a restore has left, and believes what its checks have shown. It reports whether one of them has condemned a point
+// and the host can still be restored from another.
+func (a *Auditor) restoreFound(h *host, at *attempt, v *recovery.AttemptEnded) (another bool) {
+	if !at.restore {
+		return false
+	}
+	a.swapLeaves(h, at, v)
+	return a.found(h, v.Result) && h.canUse(at.rung)
+}
+
+// classAllows holds what follows from a result against its class; follows is the rung that came next when it was decided.
+func (a *Auditor) classAllows(h *host, at *attempt, v *recovery.AttemptEnded, follows int, another bool) {
 	class := v.Result.Class
+	if at.restore && a.restoreEnds(h, at, v) {
+		return
+	}
 	var may []recovery.Phase
 	switch class {
 	case recovery.AuthRefused, recovery.HostKeyMismatch, recovery.Locked:
@@ -222,7 +247,7 @@ func (a *Auditor) classAllows(h *host, v *recovery.AttemptEnded) {
 		may = []recovery.Phase{recovery.Verifying}
 	case recovery.NothingFound:
 		may = []recovery.Phase{recovery.Verifying, recovery.NeedsHands}
-		if v.Rung > h.rung {
+		if v.Rung != h.rung {
 			may = append(may, recovery.Waiting)
 		}
 	case recovery.Failed, recovery.Unreachable, recovery.TimedOut, recovery.Cancelled:
@@ -234,20 +259,22 @@ func (a *Auditor) classAllows(h *host, v *recovery.AttemptEnded) {
 		a.broken(classDecides, h.name, "%s ends with %q and leads to %s", v.Attempt, class, v.Next)
 	}
 	if v.Next == recovery.Waiting {
-		a.climbs(h, v.Rung, class)
+		if !another || class != recovery.Failed || v.Rung != h.rung { // from another point it is restored on the same rung, however often
+			a.climbs(h, v.Rung, class, follows)
+		}
 		a.backsOff(h, v)
 	}
 }
 
 // climbs: the engine stays on a rung while it has tries left, or takes the next that can be used. What was stopped is no try, and on
 // its last rung a host that is not reached is waited for until the cap: a person is dearer than a pause.
-func (a *Auditor) climbs(h *host, rung int, class recovery.Class) {
-	waits := class == recovery.Cancelled || h.nextUsable(h.rung+1) < 0 && (class == recovery.Unreachable || class == recovery.TimedOut)
+func (a *Auditor) climbs(h *host, rung int, class recovery.Class, follows int) {
+	waits := class == recovery.Cancelled || follows < 0 && (class == recovery.Unreachable || class == recovery.TimedOut)
 	if rung == h.rung && h.tries >= a.policy.TriesPerRung && !waits {
 		a.broken(triesPerRung, h.name, "another try follows try %d on rung %s, %d are allowed", h.tries, h.ladder(rung).Name, a.policy.TriesPerRung)
 	}
-	if rung != h.rung && rung != h.nextUsable(h.rung+1) {
-		a.broken(ladderOrder, h.name, "rung %d follows rung %d, and the next that can be used is %d", rung, h.rung, h.nextUsable(h.rung+1))
+	if rung != h.rung && rung != follows {
+		a.broken(ladderOrder, h.name, "rung %d follows rung %d, and the next that can be used is %d", rung, h.rung, follows)
 	}
 }
 

@@ -34,6 +34,7 @@ type Auditor struct {
 	breach *Breach
 	seq    uint64
 	at     time.Time // of the entry being read
+	actor  string    // likewise
 	clock  clock
 
 	run      bool              // the journal of a run, which makes none of an incident's promises but the order of its entries
@@ -48,6 +49,7 @@ type Auditor struct {
 	resources map[string]*resource
 	canaries  map[canaryKey]*canary
 	kinds     map[canaryKey]*kind // without a version
+	vault     vault
 	ssh       resource
 
 	digest   string // of the plan
@@ -87,7 +89,7 @@ func (a *Auditor) See(e recovery.Entry) *Breach {
 		a.broken(sequence, "", "it follows entry %d", e.Seq-1)
 		return a.breach
 	}
-	a.seq, a.at = e.Seq, e.At.UTC().Round(0)
+	a.seq, a.at, a.actor = e.Seq, e.At.UTC().Round(0), e.Actor
 	a.order(e.Event, first)
 	if a.breach == nil && !a.run {
 		a.surveyLimits(e.Event)
@@ -182,8 +184,11 @@ func (a *Auditor) judge(e recovery.Event) {
 		a.override(v)
 	case *recovery.WaveOpened, *recovery.WavePassed, *recovery.WaveHeld, *recovery.WaveReleased, *recovery.WaveApproved:
 		a.judgeWave(v)
+	case *recovery.PointsLearnt:
+		a.pointsLearnt(v)
 	case *recovery.AgentRefused:
-	case *recovery.RunDeclared, *recovery.RunEnded:
+	case *recovery.RunDeclared, *recovery.RunEnded, *recovery.PointChecked, *recovery.PointsQuarantined, *recovery.PointsReleased, *recovery.PointsHeld,
+		*recovery.HoldPlaced, *recovery.BackupJobStarted, *recovery.BackupJobEnded:
 		a.broken(sequence, "", "%s stands in the journal of an incident", e.Kind())
 	default:
 		a.judgeHost(v)
@@ -244,6 +249,10 @@ func (a *Auditor) believe(h *host, e recovery.Event) {
 		a.skipped(h, v)
 	case *recovery.HostReturned:
 		a.returned(h, v)
+	case *recovery.RestoreApproved:
+		a.restoreApproved(h, v)
+	case *recovery.AttemptCancelAsked:
+		a.cancelAsked(h, v)
 	case *recovery.DebtCleared:
 		a.debtCleared(h, v)
 	default:

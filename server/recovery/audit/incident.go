@@ -11,6 +11,7 @@ func (a *Auditor) declare(v *recovery.IncidentDeclared) {
 	f := v.Fleet
 	a.playbook, a.policy = v.Playbook, filled(f.Policy)
 	a.keepBook(v.Playbook)
+	a.vault = newVault(v)
 	tier := map[string]*wave{}
 	for i, t := range f.Tiers {
 		w := &wave{n: i + 1, tier: t, signatures: map[string]int{}}
@@ -55,11 +56,6 @@ func (a *Auditor) declare(v *recovery.IncidentDeclared) {
 // place joins a host to what it belongs to.
 func (a *Auditor) place(h *host) {
 	h.service = a.services[h.spec.Service]
-	key := canaryKey{wave: h.wave.n, os: h.spec.OS}
-	if a.kinds[key] == nil {
-		a.kinds[key] = &kind{}
-	}
-	h.kind = a.kinds[key]
 	for _, name := range h.spec.Groups {
 		if g := a.groups[name]; g != nil {
 			h.groups = append(h.groups, g)
@@ -71,17 +67,18 @@ func (a *Auditor) place(h *host) {
 			h.weights = append(h.weights, r)
 		}
 	}
-	for _, r := range h.spec.Ladder {
-		h.usable = append(h.usable, a.usable(h.spec, r))
-	}
+	h.usable = make([]bool, len(h.spec.Ladder))
+	a.lookAgain(h)
 }
 
 // usable tells which rungs the engine may climb by itself.
-func (a *Auditor) usable(h *recovery.Host, r recovery.Rung) bool {
+func (a *Auditor) usable(h *host, r recovery.Rung) bool {
 	switch r.Kind {
+	case recovery.RungRestore:
+		return !(r.Reboots && a.playbook.Reboot == recovery.RebootForbidden) && a.vault.restorable(h, r)
 	case recovery.RungSSH, recovery.RungRace, recovery.RungHelper:
 	case recovery.RungRescue:
-		if h.Power == nil {
+		if h.spec.Power == nil {
 			return false
 		}
 	default:
@@ -202,8 +199,8 @@ func (a *Auditor) plan(v *recovery.PlanProposed) {
 				a.broken(wholePlan, ph.Host, "it stands in wave %d of the plan, and is not hit, or stands in another, or belongs there", pw.Wave)
 				return
 			}
-			if ph.Rung != h.nextUsable(0) {
-				a.broken(ladderOrder, h.name, "it is planned on rung %d, the first that can be used is %d", ph.Rung, h.nextUsable(0))
+			if !slices.Contains(h.plannedOn(), ph.Rung) {
+				a.broken(ladderOrder, h.name, "it is planned on rung %d, and belongs on one of %v", ph.Rung, h.plannedOn())
 			}
 			h.member, h.rung = true, max(ph.Rung, 0)
 			h.wave.members++

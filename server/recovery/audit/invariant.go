@@ -57,6 +57,12 @@ const (
 	closeWhole     = "close-whole"
 	honestOutcome  = "honest-outcome"
 	accountedFor   = "accounted-for"
+	restoreTold    = "restore-is-told"
+	knownGood      = "last-known-good"
+	restoreConsent = "restore-consent"
+	repairFirst    = "repair-first"
+	restoreCancel  = "restore-cancel"
+	swapOwed       = "swap-is-owed"
 )
 
 var invariants = []Invariant{
@@ -79,17 +85,17 @@ var invariants = []Invariant{
 	{gateSoak, "the share of a wave has held through the gate's soak, on the incident clock, before it passes", "design 3.3: waves and gates"},
 	{heldWave, "no attempt starts in a held wave, unless it is held below its share or a person lifted the host's holds", "design 3.3: waves and gates"},
 	{overLimit, "no attempt starts in a wave, or an incident, in which more hosts fail than its limits allow, or too many alike", "field truth 10"},
-	{canaryFirst, "until one host of a wave and OS is recovered with the playbook, one at most is tried", "field truth 10"},
+	{canaryFirst, "until one host of a wave and OS is recovered with the playbook, or by a restore, one at most is tried so", "field truth 10"},
 	{rampLimit, "no more hosts of a wave and OS are unproven than are proven and one more, or than the wave's limit in flight", "field truth 10"},
 	{groupAtOnce, "no more members of a group are worked on, and not proven, than it allows", "field truth 9"},
 	{groupDown, "a member that is up is not worked on while as many others are down as the group allows (needs Hear)", "field truth 9"},
-	{slotsHold, "no resource carries more attempts than it has slots; a rung's own resources are held until the host is proven", "field truth 10"},
+	{slotsHold, "no resource, backup repositories included, carries more attempts than it has slots; a rung's own resources are held until the host is proven", "field truth 10"},
 	{needsFirst, "no attempt starts before the services are up that the host's service needs, unless a person lifted that", "field truth 9"},
 	{oneOwner, "a host that a person has claimed is left to that person, and nobody claims what the engine works on", "field truth 12"},
 	{noReboot, "where the playbook forbids a restart no rung, step or result restarts a host", "field truth 2"},
-	{ladderOrder, "an attempt takes the rung that was decided, one that can be used, and the ladder is climbed one usable rung at a time", "field truth 3"},
+	{ladderOrder, "an attempt takes the rung that was decided, one that can be used, and the ladder is climbed one usable rung at a time; only a stateless host chooses between repair and restore, before anything was tried", "field truth 3"},
 	{attemptCap, "no host has more attempts than the cap, counted from when a person or a relapse gave it a new chance", "field truth 7"},
-	{triesPerRung, "a rung is tried no more often than the policy says, but for waits on the last one", "design 3.2: retry policy is per class"},
+	{triesPerRung, "a rung is tried no more often than the policy says, but for waits on the last one, and restores from another point", "design 3.2: retry policy is per class"},
 	{backoffHolds, "unreachable and timed-out are followed by a pause that doubles, and no attempt starts in it", "design 3.2: retry policy is per class"},
 	{classDecides, "what follows from a result is what its class allows: a claim to verification, a failure to another try or a person", "design 3.2: the result of an attempt is a class"},
 	{personLooks, "after host-key-mismatch, auth-refused or locked a host goes to a person", "design 3.2: never retry by themselves"},
@@ -107,4 +113,10 @@ var invariants = []Invariant{
 	{closeWhole, "an incident closes with no debt open, no host on the hands board and nothing in flight; an aborted one with nothing in flight", "field truth 6"},
 	{honestOutcome, "skips, accepted failures, overrides and gates that were not passed make it closed-with-exceptions, and each is named", "design 3.3: never plain closed"},
 	{accountedFor, "at the end every planned host is recovered, skipped, or named by the abort", "field truth 1"},
+	{restoreTold, "an attempt on a rung that restores, and no other, names the agent that does it and one point for each data set of the rung", "design 3.4: repair or restore"},
+	{knownGood, "a restore goes back to the newest data that the journal knows to be there, from before the cutoff, in no quarantine, condemned by no check, and verified as far as is asked", "field truth 8"},
+	{restoreConsent, "primary data, and more than the RPO of any data that can be lost, is restored only as a person has approved: these points, and no greater loss", "design 3.4: method"},
+	{repairFirst, "primary data is restored only when every rung above that can be used was tried", "design 3.4: method"},
+	{restoreCancel, "only a person lets go of an attempt, with a reason, and only of a restore; what comes next is for a person, too", "design 3.4: restore"},
+	{swapOwed, "what a restore has swapped in leaves the old copy and what is to be entered again as debts, and its host, when it fails after that, goes to a person", "field truths 6 and 8"},
 }

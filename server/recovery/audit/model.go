@@ -13,7 +13,6 @@ type host struct {
 	spec    *recovery.Host
 	usable  []bool // by rung
 	wave    *wave
-	kind    *kind
 	service *service
 	groups  []*group
 	weights []*resource // that the host's attempts take, the rung's own not counted
@@ -28,6 +27,8 @@ type host struct {
 	rung       int // that the next attempt takes
 	attempts   []attempt
 	base       int // attempts before its last new chance
+	named      bool // a person has named the rung
+	consent    *consent // to its restore
 	accounted  int // attempts before it was last recovered
 	tries      int // on the rung, in a row
 	notBefore  time.Time
@@ -54,14 +55,22 @@ type host struct {
 
 type attempt struct {
 	id       string
+	n        int
 	rung     int // -1: a person's
 	class    recovery.Class
 	playbook string
 	canary   *canary // whom it counts with; nil for a person's
+	kind     *kind   // likewise
 	step     int
 	served   bool
 	ended    bool
 	late     bool
+
+	restore   bool
+	restores  []recovery.Restore
+	runner    string
+	cancel    bool // a person wants it to be let go of
+	cancelled bool // and its agent was told
 }
 
 // change is the last that was done to a host and claimed to help.
@@ -114,10 +123,10 @@ type resource struct{ slots, used int }
 type canaryKey struct {
 	wave   int
 	os     string
-	digest string // of the playbook
+	digest string // of the playbook; MethodRestore for those that are restored
 }
 
-// kind is all hosts of a wave and OS, whatever version touched them.
+// kind is all hosts of a wave and OS that are repaired, whatever version touched them, or that are restored.
 type kind struct{ unproven int }
 
 type canary struct{ recovered, proven, unproven int }
@@ -193,7 +202,7 @@ func (a *Auditor) failureCounts(h *host) bool {
 		return false
 	}
 	climbs := h.phase == recovery.Waiting || h.phase == recovery.Attempting
-	spent := h.nextUsable(h.rung+1) < 0 && h.tries >= a.policy.TriesPerRung
+	spent := h.following() < 0 && h.tries >= a.policy.TriesPerRung
 	return h.failure.class != recovery.Unreachable || !climbs || spent
 }
 
@@ -220,8 +229,11 @@ func (a *Auditor) weigh(h *host, n int) {
 	}
 	switch {
 	case h.phase == recovery.Attempting:
-		a.ssh.used += n
-		for _, r := range a.taken(h, h.lastRung()) {
+		at := &h.attempts[len(h.attempts)-1]
+		if !at.restore {
+			a.ssh.used += n
+		}
+		for _, r := range a.taken(h, at.rung, at.restores) {
 			r.used += n
 		}
 	case h.working():
@@ -245,10 +257,11 @@ func (a *Auditor) weighWave(h *host, n int) {
 	if h.lastRung() < 0 {
 		return // one that healed by itself or by hand says nothing about the playbook
 	}
-	switch c := h.attempts[len(h.attempts)-1].canary; {
+	at := &h.attempts[len(h.attempts)-1]
+	switch c := at.canary; {
 	case h.working():
 		c.unproven += n
-		h.kind.unproven += n
+		at.kind.unproven += n
 	case recovered:
 		c.recovered += n
 		c.proven += n
@@ -257,13 +270,27 @@ func (a *Auditor) weighWave(h *host, n int) {
 	}
 }
 
-// canary is how far a version of the playbook has come among the hosts of this one's wave and OS.
-func (a *Auditor) canary(h *host, digest string) *canary {
+// canary is how far a version of the playbook, or where the rung is one the restore, has come among the hosts of this one's wave and OS.
+func (a *Auditor) canary(h *host, rung int, digest string) *canary {
+	if h.restores(rung) {
+		digest = string(recovery.MethodRestore)
+	}
 	key := canaryKey{h.wave.n, h.spec.OS, digest}
 	if a.canaries[key] == nil {
 		a.canaries[key] = &canary{}
 	}
 	return a.canaries[key]
+}
+
+func (a *Auditor) kind(h *host, rung int) *kind {
+	key := canaryKey{wave: h.wave.n, os: h.spec.OS}
+	if h.restores(rung) {
+		key.digest = string(recovery.MethodRestore)
+	}
+	if a.kinds[key] == nil {
+		a.kinds[key] = &kind{}
+	}
+	return a.kinds[key]
 }
 
 func (a *Auditor) weighFailure(h *host, n int) {
@@ -286,13 +313,16 @@ func (a *Auditor) weighFailure(h *host, n int) {
 	h.wave.signatures[alike] += n
 }
 
-// taken are the resources that an attempt on a rung takes, each once.
-func (a *Auditor) taken(h *host, rung int) []*resource {
+// taken are the resources that an attempt on a rung takes, each once; a restore takes the repositories that it reads, too.
+func (a *Auditor) taken(h *host, rung int, restores []recovery.Restore) []*resource {
 	own := h.ladder(rung).Resources
-	if len(own) == 0 {
+	if len(own)+len(restores) == 0 {
 		return h.weights
 	}
 	list := slices.Clone(h.weights)
+	for _, r := range restores {
+		own = append(slices.Clip(own), r.Point.Repository)
+	}
 	for _, name := range own {
 		if r := a.resources[name]; r != nil && !slices.Contains(list, r) {
 			list = append(list, r)

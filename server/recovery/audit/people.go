@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
@@ -18,7 +19,7 @@ func (a *Auditor) needsHands(h *host) {
 		a.broken(abortStops, h.name, "it goes to the hands board after the abort")
 	case !h.wave.opened && !h.overridden:
 		a.broken(waveFirst, h.name, "it goes to the hands board, and wave %d is not open", h.wave.n)
-	case h.canUse(h.rung):
+	case slices.ContainsFunc(h.choices(), h.canUse):
 		a.broken(ladderOrder, h.name, "it goes to the hands board, and rung %s can be used", h.ladder(h.rung).Name)
 	}
 	h.phase = recovery.NeedsHands
@@ -76,7 +77,7 @@ func (a *Auditor) returned(h *host, v *recovery.HostReturned) {
 	}
 	h.phase = recovery.Waiting
 	h.retry(v.Rung, time.Time{})
-	h.tries, h.base = 0, len(h.attempts)
+	h.tries, h.base, h.named = 0, len(h.attempts), v.Named
 	if !h.member {
 		h.member, h.joined = true, h.wave.opened
 		h.wave.members++

@@ -112,7 +112,7 @@ func (a *Auditor) recovered(h *host, v *recovery.HostRecovered) {
 // left: work with a version since the last recovery that may have helped leaves a debt in its environments; of hand work nothing is known.
 func (h *host) left(digest string, d recovery.DebtSpec) bool {
 	return slices.ContainsFunc(h.attempts[h.accounted:], func(at attempt) bool {
-		helped := at.playbook == digest && (at.class == recovery.Succeeded || at.class == recovery.Lost)
+		helped := !at.restore && at.playbook == digest && (at.class == recovery.Succeeded || at.class == recovery.Lost)
 		return helped && (at.rung < 0 || len(d.Environments) == 0 || slices.Contains(d.Environments, h.ladder(at.rung).Environment))
 	})
 }
@@ -122,7 +122,7 @@ func (a *Auditor) proofFailed(h *host, v *recovery.ProofFailed) {
 		a.broken(legalMove, h.name, "its proof failed, and had been given: that is a relapse")
 	}
 	if v.Next == recovery.Waiting {
-		a.climbs(h, v.Rung, recovery.Failed)
+		a.climbs(h, v.Rung, recovery.Failed, h.following())
 		if h.lastRung() < 0 {
 			a.broken(classDecides, h.name, "hand work was not proven, and a script follows")
 		}

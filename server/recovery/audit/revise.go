@@ -33,9 +33,7 @@ func (a *Auditor) revise(v *recovery.PlaybookRevised) {
 		if h.phase == recovery.Verifying {
 			h.proofs, h.proven = 0, false
 		}
-		for i, r := range h.spec.Ladder {
-			h.usable[i] = a.usable(h.spec, r)
-		}
+		a.lookAgain(h)
 		a.weigh(h, 1)
 	}
 }
@@ -55,6 +53,9 @@ func (a *Auditor) forbidsReboot(digest string) bool {
 // touchedByOther: of the attempts from one on, the last that may have changed the host ran another version.
 func (h *host) touchedByOther(digest string, from int) bool {
 	for _, at := range slices.Backward(h.attempts[from:]) {
+		if at.restore {
+			continue // no version did anything in it
+		}
 		switch at.class {
 		case "", recovery.Unreachable, recovery.AuthRefused, recovery.HostKeyMismatch, recovery.Cancelled: // nothing was started
 		default:

@@ -9,6 +9,10 @@ import (
 var steps = []recovery.Step{"", recovery.StepPowerOff, recovery.StepBootTarget, recovery.StepPowerOn, recovery.StepInside, recovery.StepOwnDisk}
 
 func (a *Auditor) progressed(h *host, v *recovery.AttemptProgressed) {
+	if v.Step == recovery.StepCancel {
+		a.cancelPassedOn(h, v)
+		return
+	}
 	at, to := h.current(), slices.Index(steps, v.Step)
 	switch {
 	case at == nil || at.id != v.Attempt:
