@@ -112,6 +112,9 @@ func Run(ctx context.Context, cfg Config) error {
 	copying, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var copies sync.WaitGroup
 	copies.Go(func() { keepSnapshots(copying, log, cfg.Snapshot, cfg.Log.Named("snapshot")) })
+	if known != nil {
+		copies.Go(func() { keepSnapshots(copying, known.log, cfg.Snapshot+"."+BackupsFile, cfg.Log.Named("snapshot")) })
+	}
 	err = serve(ctx, cfg, c, edge, boot)
 	stop()
 	copies.Wait()

@@ -62,9 +62,10 @@ func printDebts(c *cobra.Command, owing []*pb.Host) {
 
 func newDebtsClear(o *options, incident *string) *cobra.Command {
 	var note string
-	var all bool
+	var all, accept bool
 	c := &cobra.Command{
-		Use: "clear HOST DEBT | --all DEBT", Short: "Say that a debt of a host, or of all hosts, is settled",
+		Use: "clear HOST DEBT | --all DEBT", Short: "Say that a debt of a host, or of all hosts, is settled, or lived with",
+		Long: "Clear says that a debt is settled. With --accept it is not: somebody answers for living with it, the note says why, and the incident ends with that exception.",
 		Example: "  blackstart host debts clear brt-app03 kept-copies --note \"removed\"\n  blackstart host debts clear --all kept-copies --note \"removed by the nightly job\"",
 		Args: func(c *cobra.Command, args []string) error {
 			if all {
@@ -73,7 +74,7 @@ func newDebtsClear(o *options, incident *string) *cobra.Command {
 			return cobra.ExactArgs(2)(c, args)
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			r := &pb.ClearDebtRequest{Incident: *incident, Debt: args[len(args)-1], Note: note}
+			r := &pb.ClearDebtRequest{Incident: *incident, Debt: args[len(args)-1], Note: note, Accepted: accept}
 			if !all {
 				r.Host = args[0]
 				if r.GetHost() == "" {
@@ -100,5 +101,6 @@ func newDebtsClear(o *options, incident *string) *cobra.Command {
 	}
 	c.Flags().StringVar(&note, "note", "", "how it was settled; it stands in the report")
 	c.Flags().BoolVar(&all, "all", false, "on every host that has it")
+	c.Flags().BoolVar(&accept, "accept", false, "it is not settled: live with it, and say why in --note")
 	return c
 }

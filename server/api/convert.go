@@ -98,7 +98,7 @@ func host(s *recovery.State, h *recovery.HostState, why recovery.Reason) *pb.Hos
 		out.Ladder = append(out.Ladder, &pb.Rung{Name: r.Name, Kind: r.Kind, Text: r.Text, Tries: int32(r.Tries)})
 	}
 	for _, d := range h.Debts {
-		out.Debts = append(out.Debts, &pb.Debt{Id: d.ID, What: d.What, Since: stamp(d.Since), ClearedAt: stamp(d.Cleared), By: d.By, Note: d.Note})
+		out.Debts = append(out.Debts, &pb.Debt{Id: d.ID, What: d.What, Since: stamp(d.Since), ClearedAt: stamp(d.Cleared), By: d.By, Note: d.Note, Accepted: d.Accepted})
 	}
 	out.Restore = offer(s, h)
 	return out

@@ -139,7 +139,7 @@ func (o *operators) HandsDone(ctx context.Context, r *pb.HandsDoneRequest) (*pb.
 
 // ClearDebt without a host clears the debt on every host that owes it; its answer then holds an empty host.
 func (o *operators) ClearDebt(ctx context.Context, r *pb.ClearDebtRequest) (*pb.ClearDebtResponse, error) {
-	in := recovery.ClearDebt{Host: name(r.GetHost()), Debt: name(r.GetDebt()), By: who(ctx).name, Note: text(r.GetNote())}
+	in := recovery.ClearDebt{Host: name(r.GetHost()), Debt: name(r.GetDebt()), By: who(ctx).name, Note: text(r.GetNote()), Accepted: r.GetAccepted()}
 	if in.Host == "" {
 		return &pb.ClearDebtResponse{Host: &pb.Host{}}, o.cfg.Coordinator.Do(ctx, name(r.GetIncident()), actor(ctx), in)
 	}

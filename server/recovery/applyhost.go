@@ -87,7 +87,7 @@ func (s *State) applyHost(e Event, at time.Time) {
 	case *DebtCleared:
 		for i := range h.Debts {
 			if h.Debts[i].ID == v.Debt && h.Debts[i].Cleared.IsZero() {
-				h.Debts[i].Cleared, h.Debts[i].By, h.Debts[i].Note = at, v.By, v.Note
+				h.Debts[i].Cleared, h.Debts[i].By, h.Debts[i].Note, h.Debts[i].Accepted = at, v.By, v.Note, v.Accepted
 			}
 		}
 		if v.Debt == DebtBootTarget {

@@ -262,6 +262,11 @@ func (s *State) close(v Close, now time.Time) ([]Event, error) {
 	var exceptions []string
 	for _, h := range s.order {
 		debts += h.OpenDebts()
+		for _, d := range h.Debts {
+			if d.Accepted {
+				exceptions = append(exceptions, fmt.Sprintf("%s: debt %s accepted by %s: %s", h.Host.Name, d.ID, d.By, d.Note))
+			}
+		}
 		switch h.Phase {
 		case NeedsHands:
 			hands++

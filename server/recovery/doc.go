@@ -25,6 +25,9 @@
 //   - Control: what acts on a host from outside, on its power or its boot target.
 //   - Council: who shares the estate. Scarce resources are shared fairly between councils.
 //   - Critical: a host without which its service is down and its wave does not pass.
+//   - Catalog of backups: what is known of restore points between incidents too; see the package catalog.
+//   - Cutoff: when the bad content came in. A restore goes back behind it. When data was last verified is another time, and counts for itself.
+//   - Data set: what is backed up and restored as one: a database, a folder, a host's image.
 //   - Debt: something that a repair leaves behind, such as a disabled agent. No incident closes over an open one.
 //   - Gate: what a wave must show before the next one opens: its share recovered, its critical hosts too, a soak, and a
 //     person's word where the policy wants it.
@@ -33,7 +36,10 @@
 //   - Hands board: the hosts that need a person, with the reason.
 //   - Incident clock: the time that deadlines, soaks and pauses between tries run on. It stands still while the incident is paused
 //     and while no coordinator runs.
+//   - Hold: a restore point that an open incident may need, kept from expiring.
+//   - Invariant: a business rule that restored data must keep, such as a count that equals the count of distinct keys.
 //   - Ladder, rung: the ways into a host, best first. The last is always a person.
+//   - Last known good: the newest data from before the cutoff that is verified as far as its tier asks and not in quarantine.
 //   - Last words: the newest sighting of a host that is silent now.
 //   - MTD: maximum tolerable downtime of a service.
 //   - Override: a person lifts one hold of one host, service or wave, with a reason that stands in the report.
@@ -41,6 +47,7 @@
 //   - Proof: a host phones home with a boot id other than the one before the attempt (where the playbook wants a restart),
 //     with no bad content, with good content, and healthy, in answer to a question asked after the attempt. A script's exit
 //     status is only a claim.
+//   - Quarantine: data that is suspect, from a moment on; points that hold it are not restored.
 //   - Race: the rung that delivers a repair in the seconds in which a looping host is up.
 //   - Ramp: how many hosts may be unproven together: 1, 2, 4 and so on as proofs come in.
 //   - Recovered: proven, and the proof has held through the soak.
@@ -50,6 +57,7 @@
 //   - Restore point: a backup to go back to, chosen by how far it was verified and by when it was taken.
 //   - Revision: another version of the incident's playbook, taken in its middle. Attempts under way end with the version that they began
 //     with; every proof is asked for anew; who recovered under an older version is to be revisited.
+//   - Restore helper: a host whose agent restores for others.
 //   - RPO: recovery point objective, how much data a service may lose. RTO: recovery time objective, when it must be back.
 //   - Run: one playbook or script on some hosts without an incident, each tried once; it proves nothing. Its state is [AdHoc].
 //   - Settled: no automatic work is left.
@@ -59,6 +67,7 @@
 //   - Soak: time that a proof, or a wave's share, must hold before it counts.
 //   - Step: how far an attempt on a rung that is more than a login has come. It is recorded before it is taken.
 //   - Tier: one step of the order of recovery. Wave: the hosts of one tier that take part in an incident.
+//   - Verification level: how far a restore point was checked, L0 (it is listed) to L5 (a person looked).
 //   - Work card: all that a person needs at the console of a host on the hands board.
 //
 // # Legal moves of a host

@@ -219,6 +219,8 @@ type DebtCleared struct {
 	Debt string `json:"debt"`
 	By   string `json:"by,omitempty"`
 	Note string `json:"note,omitempty"`
+
+	Accepted bool `json:"accepted,omitempty"` // it was not settled; a person lives with it
 }
 
 // AgentRefused records a connection that was not believed.

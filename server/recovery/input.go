@@ -85,8 +85,12 @@ type HandsDone struct {
 	Spent          time.Duration
 }
 
-// ClearDebt closes a debt of a host; an empty Host means every host that owes it.
-type ClearDebt struct{ Host, Debt, By, Note string }
+// ClearDebt closes a debt of a host; an empty Host means every host that owes it. Accepted: it is not settled, and a person says in the
+// note why that is lived with; the incident then ends with an exception.
+type ClearDebt struct {
+	Host, Debt, By, Note string
+	Accepted             bool
+}
 
 // Sighted brings what was heard of a host. The state has seen it already (State.See).
 type Sighted struct{ Sighting Sighting }

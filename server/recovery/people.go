@@ -153,6 +153,9 @@ func (s *State) handsDone(v HandsDone, now time.Time) ([]Event, error) {
 }
 
 func (s *State) clearDebt(v ClearDebt) ([]Event, error) {
+	if v.Accepted && v.Note == "" {
+		return nil, invalid("accepting debt %s needs a note: it will stand in the report why it is lived with", v.Debt)
+	}
 	if v.Host == "" {
 		return s.clearDebts(v)
 	}
@@ -166,7 +169,7 @@ func (s *State) clearDebt(v ClearDebt) ([]Event, error) {
 	if problem := h.wordRefused(v); problem != "" {
 		return nil, refused("%s", problem)
 	}
-	return []Event{&DebtCleared{Host: v.Host, Debt: v.Debt, By: v.By, Note: v.Note}}, nil
+	return []Event{&DebtCleared{Host: v.Host, Debt: v.Debt, By: v.By, Note: v.Note, Accepted: v.Accepted}}, nil
 }
 
 // wordRefused says why a person's word does not clear a debt, or nothing: a boot target is read back by the engine, and only where
@@ -175,6 +178,8 @@ func (h *HostState) wordRefused(v ClearDebt) string {
 	switch {
 	case v.Debt != DebtBootTarget:
 		return ""
+	case v.Accepted:
+		return fmt.Sprintf("the boot target of %s cannot be lived with: at its next start the host would boot the rescue system", h.Host.Name)
 	case h.Phase == Attempting || h.unboot != nil && h.unboot.tries == 0:
 		return fmt.Sprintf("the boot target of %s is still being cleared by the engine: wait for it", h.Host.Name)
 	case v.Note == "":
@@ -193,7 +198,7 @@ func (s *State) clearDebts(v ClearDebt) ([]Event, error) {
 		if problem := h.wordRefused(v); problem != "" {
 			return nil, refused("%s", problem)
 		}
-		events = append(events, &DebtCleared{Host: h.Host.Name, Debt: v.Debt, By: v.By, Note: v.Note})
+		events = append(events, &DebtCleared{Host: h.Host.Name, Debt: v.Debt, By: v.By, Note: v.Note, Accepted: v.Accepted})
 	}
 	if events == nil {
 		return nil, notFound("no host has an open debt %q", v.Debt)

@@ -599,3 +599,17 @@ func TestAConsentIsToNoOtherPoint(t *testing.T) {
 		t.Fatalf("%s: %s %s", h.Phase, why.Code, why.Text)
 	}
 }
+
+// A debt may be lived with, with a reason; the incident then ends with an exception.
+func TestADebtIsLivedWith(t *testing.T) {
+	x := newSim(t, flat(1), testPlaybook()).start(flat(1), testPlaybook())
+	x.run("recovered", x.all(Recovered))
+	x.run("passed", func() bool { return !x.s.Waves[0].PassedAt.IsZero() })
+	x.refuses(ClearDebt{Host: "h000", Debt: "agent-disabled", By: "ann", Accepted: true}, KindInvalid)
+	x.must(ClearDebt{Host: "h000", Debt: "agent-disabled", By: "ann", Note: "the vendor wants it off until Monday", Accepted: true})
+	x.must(Close{})
+	e := last[*IncidentClosed](x)
+	if e.Outcome != OutcomeWithExceptions || len(e.Exceptions) != 1 || !strings.Contains(e.Exceptions[0], "the vendor wants it off until Monday") {
+		t.Errorf("%s: %v", e.Outcome, e.Exceptions)
+	}
+}

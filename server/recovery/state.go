@@ -56,6 +56,8 @@ type Debt struct {
 	Cleared time.Time `json:"cleared,omitzero"`
 	By      string    `json:"by,omitempty"`
 	Note    string    `json:"note,omitempty"`
+
+	Accepted bool `json:"accepted,omitempty"` // not settled; a person lives with it
 }
 
 // ScopeClass says how a host was hit.

@@ -93,6 +93,8 @@ type Debt struct {
 	Cleared time.Time `json:"cleared,omitzero"`
 	By      string    `json:"by,omitempty"`
 	Note    string    `json:"note,omitempty"`
+
+	Accepted bool `json:"accepted,omitempty"` // not settled: a person lives with it
 }
 
 func (b *builder) hosts() []Host {
@@ -120,7 +122,7 @@ func (b *builder) host(h *recovery.HostState) Host {
 		x.Attempts = append(x.Attempts, attempt(a))
 	}
 	for _, d := range h.Debts {
-		x.Debts = append(x.Debts, Debt{d.ID, d.What, utc(d.Since), utc(d.Cleared), d.By, d.Note})
+		x.Debts = append(x.Debts, Debt{d.ID, d.What, utc(d.Since), utc(d.Cleared), d.By, d.Note, d.Accepted})
 	}
 	if past.troubled || h.Phase == recovery.NeedsHands || h.Phase == recovery.Skipped {
 		for _, e := range past.story {

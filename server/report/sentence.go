@@ -168,6 +168,9 @@ func ofHost(e recovery.Entry) string {
 	case *recovery.BootTargetStuck:
 		return host + ": its boot target could not be cleared" + because(v.Reason)
 	case *recovery.DebtCleared:
+		if v.Accepted {
+			return fmt.Sprintf("%s: %s accepted that debt %s is not settled%s", host, or(part(v.By), by), part(v.Debt), because(v.Note))
+		}
 		return fmt.Sprintf("%s: debt %s was cleared by %s%s", host, part(v.Debt), or(part(v.By), by), because(v.Note))
 	}
 	return ""

@@ -1732,9 +1732,11 @@ type ClearDebtRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
 	// Empty clears the debt on every host that owes it; the answer then holds an empty host.
-	Host          string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
-	Debt          string `protobuf:"bytes,3,opt,name=debt,proto3" json:"debt,omitempty"`
-	Note          string `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
+	Host string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Debt string `protobuf:"bytes,3,opt,name=debt,proto3" json:"debt,omitempty"`
+	Note string `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
+	// It is not settled; the note says why that is lived with.
+	Accepted      bool `protobuf:"varint,5,opt,name=accepted,proto3" json:"accepted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1795,6 +1797,13 @@ func (x *ClearDebtRequest) GetNote() string {
 		return x.Note
 	}
 	return ""
+}
+
+func (x *ClearDebtRequest) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
 }
 
 type ClearDebtResponse struct {
@@ -3981,13 +3990,15 @@ func (x *Attempt) GetJoined() bool {
 }
 
 type Debt struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	What          string                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
-	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
-	ClearedAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=cleared_at,json=clearedAt,proto3" json:"cleared_at,omitempty"`
-	By            string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
-	Note          string                 `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	What      string                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	Since     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	ClearedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=cleared_at,json=clearedAt,proto3" json:"cleared_at,omitempty"`
+	By        string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	Note      string                 `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"`
+	// Not settled; a person lives with it.
+	Accepted      bool `protobuf:"varint,7,opt,name=accepted,proto3" json:"accepted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4062,6 +4073,13 @@ func (x *Debt) GetNote() string {
 		return x.Note
 	}
 	return ""
+}
+
+func (x *Debt) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
 }
 
 // Entry is one journal entry told in a sentence.
@@ -5545,12 +5563,13 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x04note\x18\x03 \x01(\tR\x04note\x12/\n" +
 	"\x05spent\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05spent\"<\n" +
 	"\x11HandsDoneResponse\x12'\n" +
-	"\x04host\x18\x01 \x01(\v2\x13.blackstart.v1.HostR\x04host\"j\n" +
+	"\x04host\x18\x01 \x01(\v2\x13.blackstart.v1.HostR\x04host\"\x86\x01\n" +
 	"\x10ClearDebtRequest\x12\x1a\n" +
 	"\bincident\x18\x01 \x01(\tR\bincident\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
 	"\x04debt\x18\x03 \x01(\tR\x04debt\x12\x12\n" +
-	"\x04note\x18\x04 \x01(\tR\x04note\"<\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\x12\x1a\n" +
+	"\baccepted\x18\x05 \x01(\bR\baccepted\"<\n" +
 	"\x11ClearDebtResponse\x12'\n" +
 	"\x04host\x18\x01 \x01(\v2\x13.blackstart.v1.HostR\x04host\"\x13\n" +
 	"\x11ListAgentsRequest\"B\n" +
@@ -5737,7 +5756,7 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x06detail\x18\t \x01(\tR\x06detail\x12\x16\n" +
 	"\x06output\x18\n" +
 	" \x01(\tR\x06output\x12\x16\n" +
-	"\x06joined\x18\v \x01(\bR\x06joined\"\xbb\x01\n" +
+	"\x06joined\x18\v \x01(\bR\x06joined\"\xd7\x01\n" +
 	"\x04Debt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x120\n" +
@@ -5745,7 +5764,8 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\n" +
 	"cleared_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tclearedAt\x12\x0e\n" +
 	"\x02by\x18\x05 \x01(\tR\x02by\x12\x12\n" +
-	"\x04note\x18\x06 \x01(\tR\x04note\"\x97\x01\n" +
+	"\x04note\x18\x06 \x01(\tR\x04note\x12\x1a\n" +
+	"\baccepted\x18\a \x01(\bR\baccepted\"\x97\x01\n" +
 	"\x05Entry\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
