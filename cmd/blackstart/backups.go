@@ -63,6 +63,7 @@ Points that a repository no longer has are left out, except with --all. With -o 
 				default:
 					printShelves(c, shelves(out.GetPoints()), out.GetNow().AsTime())
 				}
+				printAlerts(c, out.GetAlerts())
 				return nil
 			})
 		},
@@ -145,6 +146,23 @@ func printShelves(c *cobra.Command, list []*shelf, now time.Time) {
 	}
 	printTable(c, table.Row{"DATA SET", "HOST", "POINTS", "NEWEST", "BEST VERIFIED", "LEVEL", "CHECKED", "QUARANTINED", "HELD"}, rows)
 	say(c, "\n%s", plural(len(rows), "data set"))
+}
+
+const alertsShown = 20
+
+// printAlerts tells what is wrong with backups now.
+func printAlerts(c *cobra.Command, alerts []*pb.BackupAlert) {
+	if len(alerts) == 0 {
+		return
+	}
+	say(c, "\n%s:", plural(len(alerts), "alert"))
+	for i, a := range alerts {
+		if i == alertsShown {
+			say(c, "  and %d more (-o json has them all)", len(alerts)-i)
+			return
+		}
+		say(c, "  %s  %s", clock(a.GetAt()), strings.TrimPrefix(a.GetDataSet()+": ", ": ")+a.GetText())
+	}
 }
 
 // checkedAt is when a point passed the level that it has.

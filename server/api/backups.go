@@ -47,9 +47,14 @@ func (o *operators) ListPoints(ctx context.Context, r *pb.ListPointsRequest) (*p
 		for _, p := range c.Pending(now) {
 			out.Work = append(out.Work, o.backupWork(p))
 		}
+		for _, a := range c.Alerts(now) {
+			out.Alerts = append(out.Alerts, &pb.BackupAlert{At: stamp(a.At), DataSet: a.DataSet, Text: recovery.Clean(a.Text, maxAlert)})
+		}
 	})
 	return out, err
 }
+
+const maxAlert = 500 // characters
 
 // setsOf are the data sets of that name and host; an empty one matches all.
 func (o *operators) setsOf(set, host string) ([]*recovery.DataSet, error) {

@@ -52,10 +52,11 @@ func (s *State) finished(in Finished, now time.Time) ([]Event, error) {
 	return nil, notFound("job %q ended for %s, which never started it", in.Job, in.Host)
 }
 
-// late records the result of an attempt that is over. What a restore has swapped in by then leaves its debts all the same.
+// late records the result of an attempt that is over. What a restore has swapped in by then leaves its debts all the same, where its end
+// was not known.
 func (s *State) late(h *HostState, a *Attempt, r Result) *AttemptEnded {
 	e := &AttemptEnded{Attempt: a.ID, Host: a.Host, Result: r, Late: true, Rung: h.Rung, Reason: "a late result: the attempt was over already; recorded, changes nothing"}
-	if a.Method == MethodRestore {
+	if unknown := a.Result.Class == TimedOut || a.Result.Class == Lost; a.Method == MethodRestore && unknown {
 		e.Debts = s.restoreDebts(h, a, &r)
 	}
 	return e

@@ -4808,10 +4808,12 @@ func (x *ListPointsRequest) GetHost() string {
 }
 
 type ListPointsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Points        []*RestorePoint        `protobuf:"bytes,1,rep,name=points,proto3" json:"points,omitempty"`
-	Work          []*BackupWork          `protobuf:"bytes,2,rep,name=work,proto3" json:"work,omitempty"`
-	Now           *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=now,proto3" json:"now,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Points []*RestorePoint        `protobuf:"bytes,1,rep,name=points,proto3" json:"points,omitempty"`
+	Work   []*BackupWork          `protobuf:"bytes,2,rep,name=work,proto3" json:"work,omitempty"`
+	Now    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=now,proto3" json:"now,omitempty"`
+	// What is wrong with backups now, of whatever data set, the oldest first.
+	Alerts        []*BackupAlert `protobuf:"bytes,4,rep,name=alerts,proto3" json:"alerts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4867,6 +4869,74 @@ func (x *ListPointsResponse) GetNow() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ListPointsResponse) GetAlerts() []*BackupAlert {
+	if x != nil {
+		return x.Alerts
+	}
+	return nil
+}
+
+type BackupAlert struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// Empty: a repository as a whole.
+	DataSet       string `protobuf:"bytes,2,opt,name=data_set,json=dataSet,proto3" json:"data_set,omitempty"`
+	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupAlert) Reset() {
+	*x = BackupAlert{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupAlert) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupAlert) ProtoMessage() {}
+
+func (x *BackupAlert) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupAlert.ProtoReflect.Descriptor instead.
+func (*BackupAlert) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *BackupAlert) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *BackupAlert) GetDataSet() string {
+	if x != nil {
+		return x.DataSet
+	}
+	return ""
+}
+
+func (x *BackupAlert) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type ScanBackupsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	DataSets      []string               `protobuf:"bytes,1,rep,name=data_sets,json=dataSets,proto3" json:"data_sets,omitempty"`
@@ -4876,7 +4946,7 @@ type ScanBackupsRequest struct {
 
 func (x *ScanBackupsRequest) Reset() {
 	*x = ScanBackupsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[69]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4888,7 +4958,7 @@ func (x *ScanBackupsRequest) String() string {
 func (*ScanBackupsRequest) ProtoMessage() {}
 
 func (x *ScanBackupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[69]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4901,7 +4971,7 @@ func (x *ScanBackupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanBackupsRequest.ProtoReflect.Descriptor instead.
 func (*ScanBackupsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{69}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ScanBackupsRequest) GetDataSets() []string {
@@ -4921,7 +4991,7 @@ type ScanBackupsResponse struct {
 
 func (x *ScanBackupsResponse) Reset() {
 	*x = ScanBackupsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[70]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4933,7 +5003,7 @@ func (x *ScanBackupsResponse) String() string {
 func (*ScanBackupsResponse) ProtoMessage() {}
 
 func (x *ScanBackupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[70]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4946,7 +5016,7 @@ func (x *ScanBackupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanBackupsResponse.ProtoReflect.Descriptor instead.
 func (*ScanBackupsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{70}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ScanBackupsResponse) GetDataSets() []string {
@@ -4972,7 +5042,7 @@ type VerifyBackupsRequest struct {
 
 func (x *VerifyBackupsRequest) Reset() {
 	*x = VerifyBackupsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4984,7 +5054,7 @@ func (x *VerifyBackupsRequest) String() string {
 func (*VerifyBackupsRequest) ProtoMessage() {}
 
 func (x *VerifyBackupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4997,7 +5067,7 @@ func (x *VerifyBackupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyBackupsRequest.ProtoReflect.Descriptor instead.
 func (*VerifyBackupsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{71}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *VerifyBackupsRequest) GetDataSets() []string {
@@ -5038,7 +5108,7 @@ type VerifyBackupsResponse struct {
 
 func (x *VerifyBackupsResponse) Reset() {
 	*x = VerifyBackupsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5050,7 +5120,7 @@ func (x *VerifyBackupsResponse) String() string {
 func (*VerifyBackupsResponse) ProtoMessage() {}
 
 func (x *VerifyBackupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5063,7 +5133,7 @@ func (x *VerifyBackupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyBackupsResponse.ProtoReflect.Descriptor instead.
 func (*VerifyBackupsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{72}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *VerifyBackupsResponse) GetWork() []*BackupWork {
@@ -5088,7 +5158,7 @@ type JudgePointsRequest struct {
 
 func (x *JudgePointsRequest) Reset() {
 	*x = JudgePointsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5100,7 +5170,7 @@ func (x *JudgePointsRequest) String() string {
 func (*JudgePointsRequest) ProtoMessage() {}
 
 func (x *JudgePointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5113,7 +5183,7 @@ func (x *JudgePointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgePointsRequest.ProtoReflect.Descriptor instead.
 func (*JudgePointsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{73}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *JudgePointsRequest) GetDataSet() string {
@@ -5160,7 +5230,7 @@ type JudgePointsResponse struct {
 
 func (x *JudgePointsResponse) Reset() {
 	*x = JudgePointsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5172,7 +5242,7 @@ func (x *JudgePointsResponse) String() string {
 func (*JudgePointsResponse) ProtoMessage() {}
 
 func (x *JudgePointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5185,7 +5255,7 @@ func (x *JudgePointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgePointsResponse.ProtoReflect.Descriptor instead.
 func (*JudgePointsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{74}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *JudgePointsResponse) GetPoints() []*RestorePoint {
@@ -5204,7 +5274,7 @@ type AuditBackupsRequest struct {
 
 func (x *AuditBackupsRequest) Reset() {
 	*x = AuditBackupsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5216,7 +5286,7 @@ func (x *AuditBackupsRequest) String() string {
 func (*AuditBackupsRequest) ProtoMessage() {}
 
 func (x *AuditBackupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5229,7 +5299,7 @@ func (x *AuditBackupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditBackupsRequest.ProtoReflect.Descriptor instead.
 func (*AuditBackupsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{75}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AuditBackupsRequest) GetFormat() ReportFormat {
@@ -5252,7 +5322,7 @@ type AuditBackupsResponse struct {
 
 func (x *AuditBackupsResponse) Reset() {
 	*x = AuditBackupsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5264,7 +5334,7 @@ func (x *AuditBackupsResponse) String() string {
 func (*AuditBackupsResponse) ProtoMessage() {}
 
 func (x *AuditBackupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5277,7 +5347,7 @@ func (x *AuditBackupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditBackupsResponse.ProtoReflect.Descriptor instead.
 func (*AuditBackupsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{76}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *AuditBackupsResponse) GetBody() []byte {
@@ -5312,7 +5382,7 @@ type BisectBackupsRequest struct {
 
 func (x *BisectBackupsRequest) Reset() {
 	*x = BisectBackupsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5324,7 +5394,7 @@ func (x *BisectBackupsRequest) String() string {
 func (*BisectBackupsRequest) ProtoMessage() {}
 
 func (x *BisectBackupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5337,7 +5407,7 @@ func (x *BisectBackupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BisectBackupsRequest.ProtoReflect.Descriptor instead.
 func (*BisectBackupsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{77}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *BisectBackupsRequest) GetDataSet() string {
@@ -5374,7 +5444,7 @@ type BisectBackupsResponse struct {
 
 func (x *BisectBackupsResponse) Reset() {
 	*x = BisectBackupsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5386,7 +5456,7 @@ func (x *BisectBackupsResponse) String() string {
 func (*BisectBackupsResponse) ProtoMessage() {}
 
 func (x *BisectBackupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5399,7 +5469,7 @@ func (x *BisectBackupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BisectBackupsResponse.ProtoReflect.Descriptor instead.
 func (*BisectBackupsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{78}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *BisectBackupsResponse) GetPoints() []*RestorePoint {
@@ -5831,11 +5901,16 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	" \x01(\v2\x17.blackstart.v1.ProgressR\bprogress\"B\n" +
 	"\x11ListPointsRequest\x12\x19\n" +
 	"\bdata_set\x18\x01 \x01(\tR\adataSet\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xa6\x01\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\xda\x01\n" +
 	"\x12ListPointsResponse\x123\n" +
 	"\x06points\x18\x01 \x03(\v2\x1b.blackstart.v1.RestorePointR\x06points\x12-\n" +
 	"\x04work\x18\x02 \x03(\v2\x19.blackstart.v1.BackupWorkR\x04work\x12,\n" +
-	"\x03now\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\"1\n" +
+	"\x03now\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x122\n" +
+	"\x06alerts\x18\x04 \x03(\v2\x1a.blackstart.v1.BackupAlertR\x06alerts\"h\n" +
+	"\vBackupAlert\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x19\n" +
+	"\bdata_set\x18\x02 \x01(\tR\adataSet\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"1\n" +
 	"\x12ScanBackupsRequest\x12\x1b\n" +
 	"\tdata_sets\x18\x01 \x03(\tR\bdataSets\"2\n" +
 	"\x13ScanBackupsResponse\x12\x1b\n" +
@@ -5929,7 +6004,7 @@ func file_blackstart_v1_operator_proto_rawDescGZIP() []byte {
 }
 
 var file_blackstart_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
+var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
 var file_blackstart_v1_operator_proto_goTypes = []any{
 	(ReportFormat)(0),              // 0: blackstart.v1.ReportFormat
 	(PointWord)(0),                 // 1: blackstart.v1.PointWord
@@ -6002,30 +6077,31 @@ var file_blackstart_v1_operator_proto_goTypes = []any{
 	(*BackupWork)(nil),             // 68: blackstart.v1.BackupWork
 	(*ListPointsRequest)(nil),      // 69: blackstart.v1.ListPointsRequest
 	(*ListPointsResponse)(nil),     // 70: blackstart.v1.ListPointsResponse
-	(*ScanBackupsRequest)(nil),     // 71: blackstart.v1.ScanBackupsRequest
-	(*ScanBackupsResponse)(nil),    // 72: blackstart.v1.ScanBackupsResponse
-	(*VerifyBackupsRequest)(nil),   // 73: blackstart.v1.VerifyBackupsRequest
-	(*VerifyBackupsResponse)(nil),  // 74: blackstart.v1.VerifyBackupsResponse
-	(*JudgePointsRequest)(nil),     // 75: blackstart.v1.JudgePointsRequest
-	(*JudgePointsResponse)(nil),    // 76: blackstart.v1.JudgePointsResponse
-	(*AuditBackupsRequest)(nil),    // 77: blackstart.v1.AuditBackupsRequest
-	(*AuditBackupsResponse)(nil),   // 78: blackstart.v1.AuditBackupsResponse
-	(*BisectBackupsRequest)(nil),   // 79: blackstart.v1.BisectBackupsRequest
-	(*BisectBackupsResponse)(nil),  // 80: blackstart.v1.BisectBackupsResponse
-	nil,                            // 81: blackstart.v1.Incident.ScopeEntry
-	(*timestamppb.Timestamp)(nil),  // 82: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 83: google.protobuf.Duration
+	(*BackupAlert)(nil),            // 71: blackstart.v1.BackupAlert
+	(*ScanBackupsRequest)(nil),     // 72: blackstart.v1.ScanBackupsRequest
+	(*ScanBackupsResponse)(nil),    // 73: blackstart.v1.ScanBackupsResponse
+	(*VerifyBackupsRequest)(nil),   // 74: blackstart.v1.VerifyBackupsRequest
+	(*VerifyBackupsResponse)(nil),  // 75: blackstart.v1.VerifyBackupsResponse
+	(*JudgePointsRequest)(nil),     // 76: blackstart.v1.JudgePointsRequest
+	(*JudgePointsResponse)(nil),    // 77: blackstart.v1.JudgePointsResponse
+	(*AuditBackupsRequest)(nil),    // 78: blackstart.v1.AuditBackupsRequest
+	(*AuditBackupsResponse)(nil),   // 79: blackstart.v1.AuditBackupsResponse
+	(*BisectBackupsRequest)(nil),   // 80: blackstart.v1.BisectBackupsRequest
+	(*BisectBackupsResponse)(nil),  // 81: blackstart.v1.BisectBackupsResponse
+	nil,                            // 82: blackstart.v1.Incident.ScopeEntry
+	(*timestamppb.Timestamp)(nil),  // 83: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 84: google.protobuf.Duration
 }
 var file_blackstart_v1_operator_proto_depIdxs = []int32{
-	82,  // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
-	82,  // 1: blackstart.v1.DeclareRequest.cutoff:type_name -> google.protobuf.Timestamp
+	83,  // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
+	83,  // 1: blackstart.v1.DeclareRequest.cutoff:type_name -> google.protobuf.Timestamp
 	49,  // 2: blackstart.v1.DeclareResponse.incident:type_name -> blackstart.v1.Incident
 	6,   // 3: blackstart.v1.PlanResponse.waves:type_name -> blackstart.v1.PlannedWave
 	7,   // 4: blackstart.v1.PlanResponse.excluded:type_name -> blackstart.v1.PlannedHost
 	7,   // 5: blackstart.v1.PlannedWave.hosts:type_name -> blackstart.v1.PlannedHost
-	83,  // 6: blackstart.v1.PlannedHost.estimate:type_name -> google.protobuf.Duration
-	83,  // 7: blackstart.v1.PlannedHost.queue:type_name -> google.protobuf.Duration
-	83,  // 8: blackstart.v1.PlannedHost.loss:type_name -> google.protobuf.Duration
+	84,  // 6: blackstart.v1.PlannedHost.estimate:type_name -> google.protobuf.Duration
+	84,  // 7: blackstart.v1.PlannedHost.queue:type_name -> google.protobuf.Duration
+	84,  // 8: blackstart.v1.PlannedHost.loss:type_name -> google.protobuf.Duration
 	49,  // 9: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
 	49,  // 10: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
 	49,  // 11: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
@@ -6035,13 +6111,13 @@ var file_blackstart_v1_operator_proto_depIdxs = []int32{
 	55,  // 15: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
 	55,  // 16: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
 	49,  // 17: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
-	83,  // 18: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
+	84,  // 18: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
 	55,  // 19: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
-	83,  // 20: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
+	84,  // 20: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
 	55,  // 21: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
 	55,  // 22: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
 	34,  // 23: blackstart.v1.ListAgentsResponse.agents:type_name -> blackstart.v1.Agent
-	82,  // 24: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
+	83,  // 24: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
 	49,  // 25: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
 	49,  // 26: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
 	55,  // 27: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
@@ -6051,129 +6127,131 @@ var file_blackstart_v1_operator_proto_depIdxs = []int32{
 	61,  // 31: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
 	0,   // 32: blackstart.v1.WorkCardsRequest.format:type_name -> blackstart.v1.ReportFormat
 	0,   // 33: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
-	82,  // 34: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
-	82,  // 35: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
-	82,  // 36: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
+	83,  // 34: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
+	83,  // 35: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
+	83,  // 36: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
 	52,  // 37: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
 	53,  // 38: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
 	54,  // 39: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
-	82,  // 40: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
+	83,  // 40: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
 	51,  // 41: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
-	81,  // 42: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
+	82,  // 42: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
 	50,  // 43: blackstart.v1.Incident.playbook_versions:type_name -> blackstart.v1.PlaybookVersion
-	82,  // 44: blackstart.v1.PlaybookVersion.since:type_name -> google.protobuf.Timestamp
-	82,  // 45: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
-	82,  // 46: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
+	83,  // 44: blackstart.v1.PlaybookVersion.since:type_name -> google.protobuf.Timestamp
+	83,  // 45: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
+	83,  // 46: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
 	53,  // 47: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
-	82,  // 48: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
-	82,  // 49: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
-	82,  // 50: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
-	82,  // 51: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
+	83,  // 48: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
+	83,  // 49: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
+	83,  // 50: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
+	83,  // 51: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
 	59,  // 52: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
 	60,  // 53: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
-	82,  // 54: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
-	82,  // 55: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
+	83,  // 54: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	83,  // 55: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
 	58,  // 56: blackstart.v1.Host.ladder:type_name -> blackstart.v1.Rung
 	56,  // 57: blackstart.v1.Host.progress:type_name -> blackstart.v1.Progress
 	57,  // 58: blackstart.v1.Host.restore:type_name -> blackstart.v1.RestoreOffer
-	83,  // 59: blackstart.v1.Progress.left:type_name -> google.protobuf.Duration
-	82,  // 60: blackstart.v1.Progress.at:type_name -> google.protobuf.Timestamp
-	82,  // 61: blackstart.v1.RestoreOffer.moment:type_name -> google.protobuf.Timestamp
-	83,  // 62: blackstart.v1.RestoreOffer.loss:type_name -> google.protobuf.Duration
-	83,  // 63: blackstart.v1.RestoreOffer.estimate:type_name -> google.protobuf.Duration
-	82,  // 64: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	82,  // 65: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	82,  // 66: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
-	82,  // 67: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
-	82,  // 68: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
-	83,  // 69: blackstart.v1.ApproveRestoreRequest.loss:type_name -> google.protobuf.Duration
+	84,  // 59: blackstart.v1.Progress.left:type_name -> google.protobuf.Duration
+	83,  // 60: blackstart.v1.Progress.at:type_name -> google.protobuf.Timestamp
+	83,  // 61: blackstart.v1.RestoreOffer.moment:type_name -> google.protobuf.Timestamp
+	84,  // 62: blackstart.v1.RestoreOffer.loss:type_name -> google.protobuf.Duration
+	84,  // 63: blackstart.v1.RestoreOffer.estimate:type_name -> google.protobuf.Duration
+	83,  // 64: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	83,  // 65: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	83,  // 66: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
+	83,  // 67: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
+	83,  // 68: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
+	84,  // 69: blackstart.v1.ApproveRestoreRequest.loss:type_name -> google.protobuf.Duration
 	55,  // 70: blackstart.v1.ApproveRestoreResponse.host:type_name -> blackstart.v1.Host
 	55,  // 71: blackstart.v1.CancelAttemptResponse.host:type_name -> blackstart.v1.Host
-	82,  // 72: blackstart.v1.RestorePoint.taken_at:type_name -> google.protobuf.Timestamp
-	82,  // 73: blackstart.v1.RestorePoint.until:type_name -> google.protobuf.Timestamp
-	82,  // 74: blackstart.v1.RestorePoint.seen_at:type_name -> google.protobuf.Timestamp
+	83,  // 72: blackstart.v1.RestorePoint.taken_at:type_name -> google.protobuf.Timestamp
+	83,  // 73: blackstart.v1.RestorePoint.until:type_name -> google.protobuf.Timestamp
+	83,  // 74: blackstart.v1.RestorePoint.seen_at:type_name -> google.protobuf.Timestamp
 	67,  // 75: blackstart.v1.RestorePoint.checks:type_name -> blackstart.v1.PointVerdict
-	82,  // 76: blackstart.v1.RestorePoint.quarantined_from:type_name -> google.protobuf.Timestamp
-	82,  // 77: blackstart.v1.PointVerdict.at:type_name -> google.protobuf.Timestamp
-	82,  // 78: blackstart.v1.PointVerdict.moment:type_name -> google.protobuf.Timestamp
-	82,  // 79: blackstart.v1.BackupWork.started_at:type_name -> google.protobuf.Timestamp
+	83,  // 76: blackstart.v1.RestorePoint.quarantined_from:type_name -> google.protobuf.Timestamp
+	83,  // 77: blackstart.v1.PointVerdict.at:type_name -> google.protobuf.Timestamp
+	83,  // 78: blackstart.v1.PointVerdict.moment:type_name -> google.protobuf.Timestamp
+	83,  // 79: blackstart.v1.BackupWork.started_at:type_name -> google.protobuf.Timestamp
 	56,  // 80: blackstart.v1.BackupWork.progress:type_name -> blackstart.v1.Progress
 	66,  // 81: blackstart.v1.ListPointsResponse.points:type_name -> blackstart.v1.RestorePoint
 	68,  // 82: blackstart.v1.ListPointsResponse.work:type_name -> blackstart.v1.BackupWork
-	82,  // 83: blackstart.v1.ListPointsResponse.now:type_name -> google.protobuf.Timestamp
-	68,  // 84: blackstart.v1.VerifyBackupsResponse.work:type_name -> blackstart.v1.BackupWork
-	1,   // 85: blackstart.v1.JudgePointsRequest.word:type_name -> blackstart.v1.PointWord
-	82,  // 86: blackstart.v1.JudgePointsRequest.from:type_name -> google.protobuf.Timestamp
-	66,  // 87: blackstart.v1.JudgePointsResponse.points:type_name -> blackstart.v1.RestorePoint
-	0,   // 88: blackstart.v1.AuditBackupsRequest.format:type_name -> blackstart.v1.ReportFormat
-	66,  // 89: blackstart.v1.BisectBackupsResponse.points:type_name -> blackstart.v1.RestorePoint
-	66,  // 90: blackstart.v1.BisectBackupsResponse.good:type_name -> blackstart.v1.RestorePoint
-	66,  // 91: blackstart.v1.BisectBackupsResponse.bad:type_name -> blackstart.v1.RestorePoint
-	2,   // 92: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
-	4,   // 93: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
-	8,   // 94: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
-	10,  // 95: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
-	12,  // 96: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
-	14,  // 97: blackstart.v1.OperatorService.ReviseIncident:input_type -> blackstart.v1.ReviseIncidentRequest
-	16,  // 98: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
-	18,  // 99: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
-	20,  // 100: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
-	22,  // 101: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
-	24,  // 102: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
-	26,  // 103: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
-	28,  // 104: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
-	30,  // 105: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
-	32,  // 106: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
-	35,  // 107: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
-	37,  // 108: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
-	39,  // 109: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
-	41,  // 110: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
-	43,  // 111: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
-	47,  // 112: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
-	45,  // 113: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
-	62,  // 114: blackstart.v1.OperatorService.ApproveRestore:input_type -> blackstart.v1.ApproveRestoreRequest
-	64,  // 115: blackstart.v1.OperatorService.CancelAttempt:input_type -> blackstart.v1.CancelAttemptRequest
-	69,  // 116: blackstart.v1.OperatorService.ListPoints:input_type -> blackstart.v1.ListPointsRequest
-	71,  // 117: blackstart.v1.OperatorService.ScanBackups:input_type -> blackstart.v1.ScanBackupsRequest
-	73,  // 118: blackstart.v1.OperatorService.VerifyBackups:input_type -> blackstart.v1.VerifyBackupsRequest
-	75,  // 119: blackstart.v1.OperatorService.JudgePoints:input_type -> blackstart.v1.JudgePointsRequest
-	77,  // 120: blackstart.v1.OperatorService.AuditBackups:input_type -> blackstart.v1.AuditBackupsRequest
-	79,  // 121: blackstart.v1.OperatorService.BisectBackups:input_type -> blackstart.v1.BisectBackupsRequest
-	3,   // 122: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
-	5,   // 123: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
-	9,   // 124: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
-	11,  // 125: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
-	13,  // 126: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
-	15,  // 127: blackstart.v1.OperatorService.ReviseIncident:output_type -> blackstart.v1.ReviseIncidentResponse
-	17,  // 128: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
-	19,  // 129: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
-	21,  // 130: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
-	23,  // 131: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
-	25,  // 132: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
-	27,  // 133: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
-	29,  // 134: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
-	31,  // 135: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
-	33,  // 136: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
-	36,  // 137: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
-	38,  // 138: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
-	40,  // 139: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
-	42,  // 140: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
-	44,  // 141: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
-	48,  // 142: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
-	46,  // 143: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
-	63,  // 144: blackstart.v1.OperatorService.ApproveRestore:output_type -> blackstart.v1.ApproveRestoreResponse
-	65,  // 145: blackstart.v1.OperatorService.CancelAttempt:output_type -> blackstart.v1.CancelAttemptResponse
-	70,  // 146: blackstart.v1.OperatorService.ListPoints:output_type -> blackstart.v1.ListPointsResponse
-	72,  // 147: blackstart.v1.OperatorService.ScanBackups:output_type -> blackstart.v1.ScanBackupsResponse
-	74,  // 148: blackstart.v1.OperatorService.VerifyBackups:output_type -> blackstart.v1.VerifyBackupsResponse
-	76,  // 149: blackstart.v1.OperatorService.JudgePoints:output_type -> blackstart.v1.JudgePointsResponse
-	78,  // 150: blackstart.v1.OperatorService.AuditBackups:output_type -> blackstart.v1.AuditBackupsResponse
-	80,  // 151: blackstart.v1.OperatorService.BisectBackups:output_type -> blackstart.v1.BisectBackupsResponse
-	122, // [122:152] is the sub-list for method output_type
-	92,  // [92:122] is the sub-list for method input_type
-	92,  // [92:92] is the sub-list for extension type_name
-	92,  // [92:92] is the sub-list for extension extendee
-	0,   // [0:92] is the sub-list for field type_name
+	83,  // 83: blackstart.v1.ListPointsResponse.now:type_name -> google.protobuf.Timestamp
+	71,  // 84: blackstart.v1.ListPointsResponse.alerts:type_name -> blackstart.v1.BackupAlert
+	83,  // 85: blackstart.v1.BackupAlert.at:type_name -> google.protobuf.Timestamp
+	68,  // 86: blackstart.v1.VerifyBackupsResponse.work:type_name -> blackstart.v1.BackupWork
+	1,   // 87: blackstart.v1.JudgePointsRequest.word:type_name -> blackstart.v1.PointWord
+	83,  // 88: blackstart.v1.JudgePointsRequest.from:type_name -> google.protobuf.Timestamp
+	66,  // 89: blackstart.v1.JudgePointsResponse.points:type_name -> blackstart.v1.RestorePoint
+	0,   // 90: blackstart.v1.AuditBackupsRequest.format:type_name -> blackstart.v1.ReportFormat
+	66,  // 91: blackstart.v1.BisectBackupsResponse.points:type_name -> blackstart.v1.RestorePoint
+	66,  // 92: blackstart.v1.BisectBackupsResponse.good:type_name -> blackstart.v1.RestorePoint
+	66,  // 93: blackstart.v1.BisectBackupsResponse.bad:type_name -> blackstart.v1.RestorePoint
+	2,   // 94: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
+	4,   // 95: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
+	8,   // 96: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
+	10,  // 97: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
+	12,  // 98: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
+	14,  // 99: blackstart.v1.OperatorService.ReviseIncident:input_type -> blackstart.v1.ReviseIncidentRequest
+	16,  // 100: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
+	18,  // 101: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
+	20,  // 102: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
+	22,  // 103: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
+	24,  // 104: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
+	26,  // 105: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
+	28,  // 106: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
+	30,  // 107: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
+	32,  // 108: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
+	35,  // 109: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
+	37,  // 110: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
+	39,  // 111: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
+	41,  // 112: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
+	43,  // 113: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
+	47,  // 114: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
+	45,  // 115: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
+	62,  // 116: blackstart.v1.OperatorService.ApproveRestore:input_type -> blackstart.v1.ApproveRestoreRequest
+	64,  // 117: blackstart.v1.OperatorService.CancelAttempt:input_type -> blackstart.v1.CancelAttemptRequest
+	69,  // 118: blackstart.v1.OperatorService.ListPoints:input_type -> blackstart.v1.ListPointsRequest
+	72,  // 119: blackstart.v1.OperatorService.ScanBackups:input_type -> blackstart.v1.ScanBackupsRequest
+	74,  // 120: blackstart.v1.OperatorService.VerifyBackups:input_type -> blackstart.v1.VerifyBackupsRequest
+	76,  // 121: blackstart.v1.OperatorService.JudgePoints:input_type -> blackstart.v1.JudgePointsRequest
+	78,  // 122: blackstart.v1.OperatorService.AuditBackups:input_type -> blackstart.v1.AuditBackupsRequest
+	80,  // 123: blackstart.v1.OperatorService.BisectBackups:input_type -> blackstart.v1.BisectBackupsRequest
+	3,   // 124: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
+	5,   // 125: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
+	9,   // 126: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
+	11,  // 127: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
+	13,  // 128: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
+	15,  // 129: blackstart.v1.OperatorService.ReviseIncident:output_type -> blackstart.v1.ReviseIncidentResponse
+	17,  // 130: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
+	19,  // 131: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
+	21,  // 132: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
+	23,  // 133: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
+	25,  // 134: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
+	27,  // 135: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
+	29,  // 136: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
+	31,  // 137: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
+	33,  // 138: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
+	36,  // 139: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
+	38,  // 140: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
+	40,  // 141: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
+	42,  // 142: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
+	44,  // 143: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
+	48,  // 144: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
+	46,  // 145: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
+	63,  // 146: blackstart.v1.OperatorService.ApproveRestore:output_type -> blackstart.v1.ApproveRestoreResponse
+	65,  // 147: blackstart.v1.OperatorService.CancelAttempt:output_type -> blackstart.v1.CancelAttemptResponse
+	70,  // 148: blackstart.v1.OperatorService.ListPoints:output_type -> blackstart.v1.ListPointsResponse
+	73,  // 149: blackstart.v1.OperatorService.ScanBackups:output_type -> blackstart.v1.ScanBackupsResponse
+	75,  // 150: blackstart.v1.OperatorService.VerifyBackups:output_type -> blackstart.v1.VerifyBackupsResponse
+	77,  // 151: blackstart.v1.OperatorService.JudgePoints:output_type -> blackstart.v1.JudgePointsResponse
+	79,  // 152: blackstart.v1.OperatorService.AuditBackups:output_type -> blackstart.v1.AuditBackupsResponse
+	81,  // 153: blackstart.v1.OperatorService.BisectBackups:output_type -> blackstart.v1.BisectBackupsResponse
+	124, // [124:154] is the sub-list for method output_type
+	94,  // [94:124] is the sub-list for method input_type
+	94,  // [94:94] is the sub-list for extension type_name
+	94,  // [94:94] is the sub-list for extension extendee
+	0,   // [0:94] is the sub-list for field type_name
 }
 
 func init() { file_blackstart_v1_operator_proto_init() }
@@ -6187,7 +6265,7 @@ func file_blackstart_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_blackstart_v1_operator_proto_rawDesc), len(file_blackstart_v1_operator_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   80,
+			NumMessages:   81,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -178,6 +178,7 @@ func (a *Auditor) attemptEnded(h *host, v *recovery.AttemptEnded) {
 	if v.Late {
 		at.late = true
 		a.restoreFound(h, at, v)
+		a.oweAll(h, v.Debts)
 		if at.class == recovery.TimedOut || at.class == recovery.Lost { // it is known now what came of it
 			at.class = v.Result.Class
 		}
@@ -185,9 +186,7 @@ func (a *Auditor) attemptEnded(h *host, v *recovery.AttemptEnded) {
 	}
 	follows := h.following()
 	a.classAllows(h, at, v, follows, a.restoreFound(h, at, v))
-	for _, d := range v.Debts {
-		a.owe(h, d.ID)
-	}
+	a.oweAll(h, v.Debts)
 	at.ended, at.class = true, v.Result.Class
 	if v.Result.BootTarget == recovery.BootTargetDisk {
 		a.cleared(h, recovery.DebtBootTarget)

@@ -63,6 +63,7 @@ type Auditor struct {
 	inPhase   map[recovery.Phase]int
 	failures  int // hosts whose failure counts
 	debts     int // open ones
+	livedWith int // accepted without being settled
 	overrides map[string]bool
 	accepted  map[failure]bool
 	starting  bool // the entry before started an attempt: this one was decided with it

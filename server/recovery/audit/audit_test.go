@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -706,7 +707,7 @@ func (s *story) served(host string) *story {
 }
 
 func TestBrokenPromisesAreCaughtByName(t *testing.T) {
-	for _, c := range stories {
+	for _, c := range slices.Concat(stories, restoreStories) {
 		t.Run(c.invariant+"/"+strings.ReplaceAll(c.how, " ", "-"), func(t *testing.T) {
 			s := c.story()
 			b := s.audit(t)
@@ -721,7 +722,7 @@ func TestBrokenPromisesAreCaughtByName(t *testing.T) {
 // Every promise has a story that breaks it, and every story breaks one that is listed.
 func TestEveryPromiseCanBeBroken(t *testing.T) {
 	told := map[string]bool{"accounted-for": true} // TestTheEnd
-	for _, c := range stories {
+	for _, c := range slices.Concat(stories, restoreStories) {
 		told[c.invariant] = true
 	}
 	for _, i := range audit.Invariants() {

@@ -324,7 +324,7 @@ func (a *Auditor) close(v *recovery.IncidentClosed) {
 			a.approved, a.clock.paused(), waiting, flying, hands, a.debts)
 		return
 	}
-	exceptions := skipped + unpassed + len(a.overrides) + min(1, len(a.accepted))
+	exceptions := skipped + unpassed + len(a.overrides) + min(1, len(a.accepted)) + a.livedWith
 	outcome := recovery.OutcomeClosed
 	if exceptions > 0 {
 		outcome = recovery.OutcomeWithExceptions

@@ -26,11 +26,11 @@ type host struct {
 	phase      recovery.Phase
 	rung       int // that the next attempt takes
 	attempts   []attempt
-	base       int // attempts before its last new chance
-	named      bool // a person has named the rung
+	base       int      // attempts before its last new chance
+	named      bool     // a person has named the rung
 	consent    *consent // to its restore
-	accounted  int // attempts before it was last recovered
-	tries      int // on the rung, in a row
+	accounted  int      // attempts before it was last recovered
+	tries      int      // on the rung, in a row
 	notBefore  time.Time
 	failure    *failure
 	counts     bool // the failure is booked

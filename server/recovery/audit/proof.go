@@ -93,9 +93,7 @@ func (a *Auditor) recovered(h *host, v *recovery.HostRecovered) {
 	if left := h.soakUntil.Sub(a.now()); !h.proven || left > 0 {
 		a.broken(soakHeld, h.name, "it is recovered; proven %v, %s of its soak left", h.proven, max(left, 0))
 	}
-	for _, d := range v.Debts {
-		a.owe(h, d.ID)
-	}
+	a.oweAll(h, v.Debts)
 	for _, p := range a.books {
 		for _, d := range p.Debts {
 			if !h.owes(d.ID) && h.left(p.Digest, d) {

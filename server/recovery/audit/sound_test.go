@@ -178,11 +178,13 @@ var sound = map[string]func() *story{
 }
 
 func TestSoundStoriesPass(t *testing.T) {
-	for name, story := range sound {
-		t.Run(name, func(t *testing.T) {
-			if b := story().audit(t); b != nil {
-				t.Error(b)
-			}
-		})
+	for _, list := range []map[string]func() *story{sound, soundRestores} {
+		for name, story := range list {
+			t.Run(name, func(t *testing.T) {
+				if b := story().audit(t); b != nil {
+					t.Error(b)
+				}
+			})
+		}
 	}
 }

@@ -24,9 +24,7 @@ func (a *Auditor) progressed(h *host, v *recovery.AttemptProgressed) {
 		a.broken(stepsForward, h.name, "%s takes step %q after %q", v.Attempt, v.Step, steps[at.step])
 	}
 	at.step = to
-	for _, d := range v.Debts {
-		a.owe(h, d.ID)
-	}
+	a.oweAll(h, v.Debts)
 	if v.Step == recovery.StepBootTarget {
 		h.stuck = 0
 		if !h.owes(recovery.DebtBootTarget) {
@@ -68,6 +66,12 @@ func (a *Auditor) owe(h *host, debt string) {
 	a.debts++
 }
 
+func (a *Auditor) oweAll(h *host, debts []recovery.Debt) {
+	for _, d := range debts {
+		a.owe(h, d.ID)
+	}
+}
+
 func (a *Auditor) cleared(h *host, debt string) {
 	before := len(h.debts)
 	h.debts = slices.DeleteFunc(h.debts, func(d string) bool { return d == debt })
@@ -80,6 +84,9 @@ func (a *Auditor) debtCleared(h *host, v *recovery.DebtCleared) {
 		a.broken(debtsRecorded, h.name, "debt %q is cleared, and was not open", v.Debt)
 	case v.Debt == recovery.DebtBootTarget && (h.phase == recovery.Attempting || h.stuck == 0 || v.Note == ""):
 		a.broken(bootTarget, h.name, "%s clears it by word (note %q) while the engine sees to it; %d tries have failed", v.By, v.Note, h.stuck)
+	}
+	if v.Accepted {
+		a.livedWith++
 	}
 	a.cleared(h, v.Debt)
 }

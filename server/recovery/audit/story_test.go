@@ -20,6 +20,7 @@ type story struct {
 	playbook recovery.Playbook
 	plan     recovery.Plan
 	scope    []recovery.HostScope
+	points   []recovery.RestorePoint // known at the declaration
 	at       time.Time
 	entries  []recovery.Entry
 	heard    map[int]func(*audit.Auditor) // before the entry of this index
@@ -65,9 +66,13 @@ func tale(change ...func(s *story)) *story {
 	for _, c := range change {
 		c(s)
 	}
-	s.tell(&recovery.IncidentDeclared{Incident: "i", Playbook: s.playbook, Fleet: s.fleet})
+	s.tell(&recovery.IncidentDeclared{Incident: "i", Began: t0, Playbook: s.playbook, Fleet: s.fleet, Points: s.points})
 	s.scope = recovery.Scope(s.fleet, s.playbook, nil, t0)
-	s.plan = recovery.NewPlan(s.fleet, s.playbook, s.scope, recovery.Stock{})
+	stock := recovery.Stock{Points: recovery.NewPoints(), Cutoff: t0, Began: t0}
+	for _, p := range s.points {
+		stock.Points.Learn(p)
+	}
+	s.plan = recovery.NewPlan(s.fleet, s.playbook, s.scope, stock)
 	return s
 }
 

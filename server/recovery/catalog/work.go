@@ -141,9 +141,14 @@ func (c *Catalog) Pending(now time.Time) []Pending {
 		list = append(list, p)
 	}
 	for _, d := range c.agenda(now.UTC().Round(0)) {
-		if d.word != wordList && d.word != wordCheck {
+		l := c.listings[place{d.start.Point.DataSet, d.start.Point.Repository}]
+		failed := d.word == wordList && l != nil && l.fails > 0
+		if d.word != wordList && d.word != wordCheck || failed {
 			p := pending(&d.start, time.Time{})
 			p.Why, p.Waits = d.why(), "it is tried again at "+d.at.UTC().Format(time.DateTime)
+			if failed {
+				p.Why = l.why
+			}
 			if !d.at.After(now) {
 				p.Waits = "it starts now, or when there is room"
 			}
