@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -31,13 +30,15 @@ import (
 // Nothing is cached: a backend writes to the folder that it is given and nowhere else, and the disk of a crashed server is the last
 // place to take data from unseen.
 //
+// Nor is it asked first whether a repository can be reached, since to open it takes as long as to restore a small point. Restic is
+// watched instead: where it stands still, another one is to open the repository, and says whether there is any sense in waiting.
+//
 // Hold marks a point with the tag blackstart-hold-INCIDENT. restic forget minds it only when told to, by --keep-tag with the tag in full:
 // up to 0.18 no version takes a pattern there, and none has a hold of its own.
 type Restic struct {
-	reach time.Duration // for what must be quick: opening the repository and listing it
+	reach time.Duration // until a repository that does not answer is given up
 	once  sync.Mutex
 	known map[string]resticVersion
-	runs  atomic.Int64
 }
 
 // NewRestic returns the backend. It is safe for concurrent use.
@@ -49,6 +50,7 @@ const (
 	tidyTime   = 10 * time.Second // to take away the lock of a restic that had to be ended
 	maxListing = 64 << 20         // bytes of snapshots as JSON: about 100,000
 	maxSubsets = 256              // restic cuts a repository into no more
+	trickle    = 64 << 10         // bytes, more than restic moves when it only tries again
 )
 
 var errOutOfReach = errors.New("the repository did not answer in time")
@@ -78,13 +80,21 @@ func (r *Restic) Restore(ctx context.Context, s SetWork, into string, p Progress
 	if err := mustBeEmpty(into); err != nil {
 		return err
 	}
-	current, err := r.find(ctx, s)
-	if err != nil {
-		return err
-	}
 	told := &resticProgress{tell: p, total: s.Size}
-	args := append(limit(s), "--json", "restore", "--target="+into, current[0].ID)
-	err = r.locked(ctx, s, resticRun{args: args, doing: "restore", told: told, moved: func(mark string) func() int64 { return written(mark, into) }})
+	restore := func(id string) error {
+		args := append(limit(s), "--json", "restore", "--target="+into, id)
+		return r.locked(ctx, s, resticRun{args: args, doing: "restore", told: told, moved: func(pid int) func() int64 { return written(pid, into) }})
+	}
+	err := error(gone(s))
+	if snapshotID.MatchString(s.Point) { // nothing else may be taken for an id: "latest" is one to restic
+		err = restore(s.Point)
+	}
+	if hasSignature(err, signatureGone) { // or under another id
+		var current []snapshot
+		if current, err = r.find(ctx, s); err == nil {
+			err = restore(current[0].ID)
+		}
+	}
 	if hasSignature(err, SignatureDamagedPoint, signatureRestic) {
 		if _, away := r.find(ctx, s); away != nil { // a repository that went away on the way looks as if its data were missing
 			return away
@@ -209,14 +219,8 @@ func sizeOf(current []snapshot) int64 {
 
 // snapshots lists those that fit the filter, oldest first.
 func (r *Restic) snapshots(ctx context.Context, s SetWork, filter ...string) ([]snapshot, error) {
-	quick, cancel := context.WithTimeoutCause(ctx, r.reach, errOutOfReach)
-	defer cancel()
 	var found []snapshot
-	err := r.ask(quick, s, &found, append([]string{"--no-lock", "--json", "snapshots"}, filter...)...)
-	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(quick), errOutOfReach) {
-		return nil, &Fault{Unreachable, signatureAway, fmt.Sprintf(
-			"Repository %q did not answer within %v; see that it can be had from this machine.", s.Repository.Name, r.reach)}
-	}
+	err := r.quickly(ctx, s, r.reach, &found, append([]string{"--no-lock", "--json", "snapshots"}, filter...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +284,7 @@ type resticRun struct {
 	out   *listing
 	said  *string // gets what it said on standard error
 	told  *resticProgress
-	moved func(mark string) func() int64 // how its bytes are counted where it does not tell; nil: not at all
+	moved func(pid int) func() int64 // how its bytes are counted where it does not tell; nil: not at all, and it is not watched
 }
 
 // ask runs what answers with one JSON document.
@@ -294,6 +298,18 @@ func (r *Restic) ask(ctx context.Context, s SetWork, answer any, args ...string)
 			"What restic told of repository %q is no JSON of the kind known: %v", s.Repository.Name, err))}
 	}
 	return nil
+}
+
+// quickly asks what any repository that can be reached answers within a time.
+func (r *Restic) quickly(ctx context.Context, s SetWork, within time.Duration, answer any, args ...string) error {
+	quick, cancel := context.WithTimeoutCause(ctx, within, errOutOfReach)
+	defer cancel()
+	err := r.ask(quick, s, answer, args...)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(quick), errOutOfReach) {
+		return &Fault{Unreachable, signatureAway, fmt.Sprintf(
+			"Repository %q did not answer within %v; see that it can be had from this machine.", s.Repository.Name, within)}
+	}
+	return err
 }
 
 // locked runs what takes a lock. A lock that its owner can no longer give back is taken away, whoever's it is. A repository that cannot be
@@ -333,17 +349,21 @@ func (r *Restic) run(ctx context.Context, s SetWork, run resticRun) error {
 	if err != nil {
 		return err
 	}
-	mark := fmt.Sprintf("BLACKSTART_RUN=%d", r.runs.Add(1))
-	c := command{path: program, args: append(resticOptions(s.Repository), run.args...), env: append(env, mark)}
+	c := command{path: program, args: append(resticOptions(s.Repository), run.args...), env: env}
 	switch {
 	case run.out != nil:
 		c.out = run.out
 	case run.told != nil:
 		c.line = run.told.line
 	}
-	stop := run.count(mark)
-	ended, err := c.run(ctx)
-	stop()
+	running, end := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	if run.moved != nil {
+		c.started = func(pid int) { watch.Go(func() { r.watch(running, s, run, pid, end) }) }
+	}
+	ended, err := c.run(running)
+	end(nil)
+	watch.Wait()
 	if err != nil {
 		return faultOf(ctx, run.doing, err)
 	}
@@ -353,27 +373,41 @@ func (r *Restic) run(ctx context.Context, s SetWork, run resticRun) error {
 	return resticFault(version, s, run.doing, ended)
 }
 
-// count tells progress once a second until it is stopped.
-func (run resticRun) count(mark string) (stop func()) {
-	if run.moved == nil || run.told == nil || run.told.tell == nil {
-		return func() {}
+// watch tells progress once a second, and ends a restic that stands still because its repository is out of reach: by itself it tries again
+// for a quarter of an hour, or waits for good.
+func (r *Restic) watch(ctx context.Context, s SetWork, run resticRun, pid int, end context.CancelCauseFunc) {
+	moved := run.moved(pid)
+	stirs := func() int64 {
+		run.told.counted(moved())
+		return run.told.soFar() + stirred(pid)
 	}
-	done, over := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(over)
-		moved := run.moved(mark)
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				run.told.counted(moved())
-			}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	before, since := int64(0), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
-	}()
-	return func() { close(done); <-over }
+		switch now := stirs(); {
+		case now-before >= trickle:
+			before, since = now, time.Now()
+		case time.Since(since) >= r.reach/2:
+			var fault *Fault
+			if err := r.opens(ctx, s); errors.As(err, &fault) && fault.Class == Unreachable && stirs()-before < trickle {
+				end(fault)
+				return
+			}
+			since = time.Now()
+		}
+	}
+}
+
+// opens is nil when the repository opens in the other half of the time in which it is given up.
+func (r *Restic) opens(ctx context.Context, s SetWork) error {
+	var config json.RawMessage
+	return r.quickly(ctx, s, r.reach/2, &config, "--no-lock", "--json", "cat", "config")
 }
 
 // program finds restic and asks its version, once for each binary.

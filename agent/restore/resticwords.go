@@ -200,6 +200,13 @@ func (p *resticProgress) counted(done int64) {
 	}
 }
 
+// soFar is what is done.
+func (p *resticProgress) soFar() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.done
+}
+
 // end tells that all is done.
 func (p *resticProgress) end() {
 	p.mu.Lock()

@@ -25,6 +25,8 @@ type command struct {
 	user string            // the system user that it runs as, when we are root; empty: ours
 	line func(line string) // told each line of standard output, without its end, cut at maxLine
 	out  io.Writer         // gets standard output instead of line
+
+	started func(pid int) // told once, when it runs; it holds nothing up
 }
 
 // ended is how a program ended by itself.
@@ -45,7 +47,7 @@ const (
 // error says that it could not be started or did not end by itself; ctx's own error is among it when that was why.
 func (c command) run(ctx context.Context) (ended, error) {
 	cmd := exec.CommandContext(ctx, c.path, c.args...)
-	cmd.Env = append([]string{"LC_ALL=C", "TZ=UTC", "HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, c.env...)
+	cmd.Env = append(cleanEnv(), c.env...)
 	cmd.Dir = c.dir
 	if c.in != nil {
 		cmd.Stdin = bytes.NewReader(c.in)
@@ -67,6 +69,9 @@ func (c command) run(ctx context.Context) (ended, error) {
 	if err := cmd.Start(); err != nil {
 		return ended{}, &Fault{Failed, "program cannot be started", fmt.Sprintf("%s cannot be started: %v; install it, or name where it is.", c.path, err)}
 	}
+	if c.started != nil {
+		c.started(cmd.Process.Pid)
+	}
 	err := cmd.Wait()
 	sweep(cmd)
 	if lines != nil {
@@ -87,6 +92,11 @@ func (c command) run(ctx context.Context) (ended, error) {
 		return e, err
 	}
 	return e, nil
+}
+
+// cleanEnv is all of our environment that a program gets.
+func cleanEnv() []string {
+	return append(systemEnv(), "LC_ALL=C", "TZ=UTC", "HOME="+os.Getenv("HOME"), "PATH="+os.Getenv("PATH"), "TMPDIR="+os.TempDir())
 }
 
 // lineWriter cuts what is written into lines.

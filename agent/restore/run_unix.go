@@ -34,6 +34,9 @@ func own(cmd *exec.Cmd, name string) error {
 // sweep ends what the program has left behind in its group.
 func sweep(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 
+// systemEnv: nothing more is needed.
+func systemEnv() []string { return nil }
+
 func signalOf(e *exec.ExitError) string {
 	if s, ok := e.Sys().(syscall.WaitStatus); ok && s.Signaled() {
 		return s.Signal().String()

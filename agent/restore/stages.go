@@ -115,6 +115,9 @@ func (t *task) open() (err error) {
 	case claimName(kept.Incident, kept.Job) != t.name:
 		return fmt.Errorf("it is the claim of job %q of incident %q", clean(kept.Job, 100), clean(kept.Incident, 100))
 	default:
+		if left := asked.Timeout; left > 0 && (kept.Timeout <= 0 || left < kept.Timeout) {
+			kept.Timeout = left // who asks waits no longer
+		}
 		t.mu.Lock()
 		t.work = kept
 		t.mu.Unlock()
