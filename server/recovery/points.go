@@ -68,9 +68,31 @@ func (b *Points) Learn(p RestorePoint) bool {
 	return news
 }
 
-// newerWord is the later of two words on quarantine.
+// newerWord is what two words on quarantine come to: the later one counts, but one that finds more suspect is only ended by being lifted.
+// Where that is a itself, a is returned.
 func newerWord(a, b *Quarantine) *Quarantine {
-	if a == nil || b != nil && b.At.After(a.At) {
+	switch {
+	case a == nil || b == nil:
+		if a == nil {
+			return b
+		}
+		return a
+	case a.active() && b.active():
+		if !b.From.Before(a.From) && !b.At.After(a.At) {
+			return a
+		}
+		both := *a
+		if b.From.Before(a.From) {
+			both = *b
+		}
+		if both.At.Before(a.At) {
+			both.At = a.At
+		}
+		if both.At.Before(b.At) {
+			both.At = b.At
+		}
+		return &both
+	case b.At.After(a.At) || b.At.Equal(a.At) && b.active():
 		return b
 	}
 	return a

@@ -613,3 +613,20 @@ func TestADebtIsLivedWith(t *testing.T) {
 		t.Errorf("%s: %v", e.Outcome, e.Exceptions)
 	}
 }
+
+// A later and narrower suspicion does not make a condemned point usable; only a lift does.
+func TestANarrowerQuarantineFreesNothing(t *testing.T) {
+	set := &DataSet{Name: "db"}
+	p := point("db", "a", t0.Add(-30*time.Hour), L4)
+	p.Kind, p.Until = PointDatabase, t0.Add(-time.Hour)
+	b := learnAll([]RestorePoint{p})
+	b.Check(p.PointRef, PointCheck{Level: L4, At: t0, By: "test"})
+	b.Quarantine("db", &p.PointRef, Quarantine{From: t0.Add(-2 * time.Hour), At: t0.Add(time.Minute), By: "ann", Reason: "since then for sure"})
+	if best, why := b.Best(set, L0, time.Time{}); why == "" {
+		t.Errorf("restored to %s", best.Moment)
+	}
+	b.Quarantine("db", &p.PointRef, Quarantine{At: t0.Add(time.Hour), By: "ann", Lifted: true})
+	if _, why := b.Best(set, L0, time.Time{}); why != "" {
+		t.Errorf("lifted: %s", why)
+	}
+}
