@@ -28,7 +28,9 @@ func (c *Coordinator) start(ctx context.Context, start engine.Start) {
 	c.cfg.Log.Debug("job starts", "job", start.ID, "kind", start.Kind, "rung", start.Rung.Name, "resumed", start.Resumed)
 	c.running.Go(func() {
 		defer cancel()
-		result := c.run(ctx, start.Job)
+		job := start.Job
+		job.Resumed = start.Resumed
+		result := c.run(ctx, job)
 		_ = c.send(context.WithoutCancel(ctx), func() { c.finished(start, result) })
 	})
 }

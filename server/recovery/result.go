@@ -81,6 +81,8 @@ type Job struct {
 	Runner string    `json:"runner,omitempty"` // the host whose agent does the job, where an agent does
 	Sets   []SetWork `json:"sets,omitempty"`   // what it does
 	Of     string    `json:"of,omitempty"`     // JobCancel: the id of the job to let go of
+
+	Resumed bool `json:"resumed,omitempty"` // an earlier run of the coordinator may have started it; set by who starts it
 }
 
 // Result is how a job ended.

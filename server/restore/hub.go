@@ -164,7 +164,8 @@ func (h *Hub) leave(f *flight) (ended bool) {
 func (h *Hub) away(f *flight) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if f.on != nil || f.job.Kind == recovery.JobCancel { // a wish holds as long as the work may go on
+	// A wish to cancel holds as long as the work may go on, and an agent that an earlier coordinator may have told is one that was told.
+	if f.on != nil || f.job.Kind == recovery.JobCancel || f.job.Resumed {
 		return false
 	}
 	h.expire(f)

@@ -530,6 +530,12 @@ func TestAnAgentThatIsAwayIsNotWaitedForLong(t *testing.T) {
 		if res.Class != recovery.Unreachable || res.Signature != "agent not connected" || time.Since(began) != 3*time.Minute {
 			t.Errorf("%+v after %s", res, time.Since(began))
 		}
+		began = time.Now()
+		resumed := restoreJob("db1/1")
+		resumed.Resumed = true // it may have been told before the coordinator restarted
+		if res := <-run(t.Context(), h, resumed); time.Since(began) != limit {
+			t.Errorf("%+v after %s", res, time.Since(began))
+		}
 		out := run(t.Context(), h, restoreJob("db1/2"))
 		l := h.Attach("db1", true)
 		<-l.Due()
