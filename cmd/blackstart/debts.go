@@ -65,7 +65,7 @@ func newDebtsClear(o *options, incident *string) *cobra.Command {
 	var all, accept bool
 	c := &cobra.Command{
 		Use: "clear HOST DEBT | --all DEBT", Short: "Say that a debt of a host, or of all hosts, is settled, or lived with",
-		Long: "Clear says that a debt is settled. With --accept it is not: somebody answers for living with it, the note says why, and the incident ends with that exception.",
+		Long:    "Clear says that a debt is settled. With --accept it is not: somebody answers for living with it, the note says why, and the incident ends with that exception.",
 		Example: "  blackstart host debts clear brt-app03 kept-copies --note \"removed\"\n  blackstart host debts clear --all kept-copies --note \"removed by the nightly job\"",
 		Args: func(c *cobra.Command, args []string) error {
 			if all {

@@ -62,8 +62,10 @@ func fitSet(job recovery.Job, r *recovery.SetResult, before []recovery.SetResult
 		if c.Level < recovery.L0 || c.Level >= recovery.L5 { // L5 is a person's
 			return "it claims a check of level " + c.Level.String()
 		}
-		if c.At.IsZero() || c.At.After(now) {
-			c.At = now // its clock is wrong, the check is not
+		// Its clock may be wrong without the check being so. One that failed counts from when it is heard: by a clock that is behind it would
+		// be older than the word that it contradicts.
+		if !c.OK || c.At.IsZero() || c.At.After(now) {
+			c.At = now
 		}
 	}
 	return ""

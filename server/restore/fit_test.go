@@ -84,9 +84,9 @@ func TestResultsThatCannotBe(t *testing.T) {
 // A machine's clock may be wrong without its checks being so.
 func TestTheTimeOfACheck(t *testing.T) {
 	past := noon.Add(-time.Minute)
-	told := []recovery.PointCheck{{Level: recovery.L2, At: past}, {Level: recovery.L3, At: noon.Add(time.Minute)}, {Level: recovery.L4}}
+	told := []recovery.PointCheck{{Level: recovery.L1, OK: true, At: past}, {Level: recovery.L2, OK: true, At: noon.Add(time.Minute)}, {Level: recovery.L3, OK: true}, {Level: recovery.L4, At: past}}
 	res := fit(restoreJob("x"), recovery.Result{Class: recovery.Succeeded, Sets: []recovery.SetResult{{DataSet: "people", Repository: "vault", Point: "p9", Checks: told}}}, noon)
-	if got := res.Sets[0].Checks; len(got) != 3 || got[0].At != past || got[1].At != noon || got[2].At != noon {
+	if got := res.Sets[0].Checks; len(got) != 4 || got[0].At != past || got[1].At != noon || got[2].At != noon || got[3].At != noon {
 		t.Errorf("%+v", res)
 	}
 }
