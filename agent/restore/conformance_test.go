@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -13,13 +14,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 )
 
 // conformWorld is a repository, with one data set that it holds no point of yet, as the suite of all backends needs it.
@@ -38,6 +38,8 @@ type conformWorld struct {
 	damage            func(t *testing.T)                 // spoils the data of the newest point, not its listing; needed by a Checker
 	restoreSeesDamage bool                               // Restore finds that too
 	held              func(t *testing.T, id string) bool // whether the repository's own retention keeps the point; needed by a Holder
+
+	marked string // what every program of this backend has in its environment, and no other; empty: TMPDIR is set for them, which keeps other tests waiting
 }
 
 const (
@@ -48,7 +50,7 @@ const (
 // conform holds a backend against the contracts of Backend, Checker, Holder and Sizer. Its parts build on each other, in order; the
 // last one damages the repository.
 func conform(t *testing.T, w conformWorld) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leavesNoGoroutine(t)()
 	older := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 	newer := older.Add(24 * time.Hour)
 	tree, small := t.TempDir(), t.TempDir()
@@ -123,8 +125,12 @@ func conform(t *testing.T, w conformWorld) {
 		isFault(t, w, w.backend.Restore(t.Context(), newest, filepath.Join(into, "missing"), nil), Failed, "restore folder cannot be read")
 	})
 	part("RestoreEndsWithItsContext", func(t *testing.T) {
-		marker := t.TempDir()
-		t.Setenv("TMPDIR", marker) // every program that the agent starts has it in its environment
+		marked := w.marked
+		if marked == "" {
+			dir := t.TempDir()
+			t.Setenv("TMPDIR", dir) // every program that the agent starts has it in its environment
+			marked = "TMPDIR=" + dir
+		}
 		slow := newest
 		slow.Rate = conformSlow
 		ctx, cancel := context.WithCancel(t.Context())
@@ -140,7 +146,7 @@ func conform(t *testing.T, w conformWorld) {
 		if took := time.Since(stopped); stopped.IsZero() || took > 15*time.Second {
 			t.Errorf("it ended %v after it was stopped", took)
 		}
-		noProcessHas(t, marker)
+		noProcessHas(t, marked)
 	})
 	part("TimeIsUp", func(t *testing.T) {
 		ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
@@ -424,8 +430,35 @@ func isEmpty(t *testing.T, dir string) {
 	}
 }
 
-// noProcessHas looks in the environment of every other process for a folder that only ours were told of.
-func noProcessHas(t *testing.T, marker string) {
+// leavesNoGoroutine labels this goroutine, and so all that it starts. What it returns fails when one of those is still there, whatever
+// goroutines other tests have.
+func leavesNoGoroutine(t *testing.T) func() {
+	const key = "blackstart-test"
+	pprof.SetGoroutineLabels(pprof.WithLabels(t.Context(), pprof.Labels(key, t.Name())))
+	return func() {
+		t.Helper()
+		pprof.SetGoroutineLabels(context.Background())
+		var all bytes.Buffer
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for end := time.Now().Add(time.Second); ; <-tick.C {
+			all.Reset()
+			if err := pprof.Lookup("goroutine").WriteTo(&all, 1); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(all.String(), fmt.Sprintf("%q:%q", key, t.Name())) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Errorf("goroutines were left behind: %s", all.String())
+				return
+			}
+		}
+	}
+}
+
+// noProcessHas looks in the environment of every other process for a variable that only ours were told of.
+func noProcessHas(t *testing.T, marked string) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		return
@@ -435,7 +468,7 @@ func noProcessHas(t *testing.T, marker string) {
 		t.Fatalf("no processes can be looked at: %v", err)
 	}
 	for _, path := range found {
-		if env, err := os.ReadFile(path); err == nil && strings.Contains(string(env), "TMPDIR="+marker) {
+		if env, err := os.ReadFile(path); err == nil && strings.Contains("\x00"+string(env), "\x00"+marked) {
 			name, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "comm"))
 			t.Errorf("process %s (%s) was left behind", filepath.Base(filepath.Dir(path)), strings.TrimSpace(string(name)))
 		}

@@ -1,9 +1,28 @@
 package restore
 
 import (
+	"flag"
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain gives all tests one folder for temporary ones, so that what they leave there is theirs, and has more of them run at a time
+// than there are processors: they wait for other programs most of the time.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "bs")
+	if err != nil {
+		panic(err)
+	}
+	flag.Parse()
+	for _, err := range []error{os.Chmod(dir, 0o755), os.Setenv("TMPDIR", dir), flag.Set("test.parallel", "8")} { //nolint:gosec // PostgreSQL runs as another user
+		if err != nil {
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}

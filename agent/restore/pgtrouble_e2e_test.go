@@ -99,6 +99,7 @@ func (w *pgWorld) fill() []string {
 }
 
 func TestPostgreSQLLogsWithAGap(t *testing.T) {
+	t.Parallel()
 	w := newPGWorld(t, true)
 	w.back("day")
 	w.sql("insert into people values (2001, 'before the gap')")
@@ -174,6 +175,7 @@ func TestPostgreSQLLogsWithAGap(t *testing.T) {
 }
 
 func TestPostgreSQLMomentBeforeThePoint(t *testing.T) {
+	t.Parallel()
 	w := newPGWorld(t, true)
 	moment := w.now()
 	w.sql("insert into people values (2001, 'x')")
@@ -195,6 +197,7 @@ func TestPostgreSQLMomentBeforeThePoint(t *testing.T) {
 
 // A data directory brings settings, roles and signals that no other machine could start with, or that would hide damage.
 func TestPostgreSQLHostileSettings(t *testing.T) {
+	t.Parallel()
 	w := newPGWorld(t, true)
 	w.sql("create database shop")
 	w.sql("alter role postgres set statement_timeout = 1")
@@ -251,6 +254,7 @@ func TestPostgreSQLHostileSettings(t *testing.T) {
 
 // What the fleet file may ask of a database, and what it may not.
 func TestPostgreSQLInvariants(t *testing.T) {
+	t.Parallel()
 	w := newPGWorld(t, true)
 	w.sql("create database shop")
 	w.back("day")
@@ -314,6 +318,7 @@ func TestPostgreSQLInvariants(t *testing.T) {
 
 // A database that is busy when the job is stopped, and one that an agent left behind when it was killed.
 func TestPostgreSQLLeavesNobody(t *testing.T) {
+	t.Parallel()
 	w := newPGWorld(t, true)
 	w.back("day")
 	w.archive()
@@ -371,6 +376,7 @@ func pgBusy(dir string) bool {
 
 // A restored folder of another repository: base backups, and logs beside them.
 func TestPostgreSQLBaseAndLogsAsFolders(t *testing.T) {
+	t.Parallel()
 	w := newPGWorld(t, true)
 	w.back("monday")
 	w.sql("insert into people values (2001, 'before')")
@@ -398,6 +404,7 @@ func TestPostgreSQLBaseAndLogsAsFolders(t *testing.T) {
 
 // A copy of the disk as it was in the midst of work, without any backup's label.
 func TestPostgreSQLAsAfterACrash(t *testing.T) {
+	t.Parallel()
 	w := newPGWorld(t, true)
 	w.sql("insert into people values (2001, 'x')")
 	w.program("pg_ctl", "-D", w.data, "-m", "immediate", "stop")
@@ -415,6 +422,7 @@ func TestPostgreSQLAsAfterACrash(t *testing.T) {
 }
 
 func TestPostgreSQLFullDisk(t *testing.T) {
+	t.Parallel()
 	w := newPGWorld(t, true)
 	w.back("day")
 	w.archive()
@@ -431,6 +439,7 @@ func TestPostgreSQLFullDisk(t *testing.T) {
 }
 
 func TestPostgreSQLOwnDamage(t *testing.T) {
+	t.Parallel()
 	w := newPGWorld(t, true)
 	w.back("day")
 	w.archive()

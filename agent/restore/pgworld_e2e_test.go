@@ -52,7 +52,6 @@ func newPGWorld(t *testing.T, checksums bool) *pgWorld {
 		}
 		w.give(dir)
 	}
-	t.Setenv("TMPDIR", w.socket) // where the private folders of our own servers are looked for
 	args := []string{"-D", w.data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C", "--wal-segsize=1"}
 	if checksums {
 		args = append(args, "-k")
@@ -305,8 +304,20 @@ func pgNobodyOn(t *testing.T, dir string) {
 	}
 	rooms, _ := filepath.Glob(filepath.Join(os.TempDir(), "pg[0-9]*"))
 	for _, room := range rooms {
-		if text, err := os.ReadFile(filepath.Join(room, "postgresql.conf")); err == nil && len(text) > 0 {
-			t.Errorf("the private folder %s is left", room)
+		until(t, "the private folder "+room+" is gone, or another test's server runs in it", func() bool {
+			text, err := os.ReadFile(filepath.Join(room, "postgresql.conf"))
+			return err != nil || len(text) == 0 || pgRuns(room)
+		})
+	}
+}
+
+// pgRuns is whether a server with the settings of a private folder runs.
+func pgRuns(room string) bool {
+	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range found {
+		if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), room+"/postgresql.conf") {
+			return true
 		}
 	}
+	return false
 }

@@ -10,6 +10,7 @@ import (
 )
 
 func TestPostgreSQLPointInTime(t *testing.T) {
+	t.Parallel()
 	w := newPGWorld(t, true)
 	w.back("monday")
 	w.sql("insert into people values (2001, 'before')")
@@ -70,6 +71,7 @@ func TestPostgreSQLPointInTime(t *testing.T) {
 
 // The levels at which the two kinds of damage are found, and below which they are not.
 func TestPostgreSQLDamageIsFoundAtItsLevel(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name      string
 		checksums bool
@@ -82,6 +84,7 @@ func TestPostgreSQLDamageIsFoundAtItsLevel(t *testing.T) {
 		{"a stale page with checksums, after a vacuum", true, func(w *pgWorld) { w.stale("people", "vacuum people") }, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			w := newPGWorld(t, c.checksums)
 			c.damage(w)
 			w.back("day")

@@ -53,7 +53,7 @@ func runProgram(ctx context.Context, argv []string, said string) error {
 	}
 	defer f.Close()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = []string{"LC_ALL=C", "TZ=UTC", "HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}
+	cmd.Env = cleanEnv()
 	cmd.Stderr = f
 	cmd.WaitDelay = letGo
 	if err := own(cmd, ""); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestResticVersion(t *testing.T) {
@@ -182,18 +183,23 @@ func TestResticEnvironment(t *testing.T) {
 	}
 }
 
-// fakeRestic is a script in the place of restic 0.14 that knows one point and does restore as told.
+// fakeRestic is a script in the place of restic 0.14 that knows one point and does restore as told. It notes what it is called for.
 func fakeRestic(t *testing.T, restore string) SetWork {
 	t.Helper()
 	dir := t.TempDir()
 	id := strings.Repeat("0a", 32)
 	script := `#!/bin/sh
 cd "` + dir + `"
+echo "$*" >>called
 case "$*" in
 version) echo "restic 0.14.0 compiled with go1.19.8 on linux/amd64" ;;
 *snapshots*)
 	if [ -e away ]; then echo "Fatal: unable to open config file: stat /vault/config: no such file or directory" >&2; exit 1; fi
 	echo '[{"time":"2026-03-01T02:00:00Z","id":"` + id + `"}]' ;;
+*"cat config")
+	if [ -e away ]; then echo "Fatal: unable to open config file: stat /vault/config: no such file or directory" >&2; exit 1; fi
+	echo '{"version":2}'
+	if [ -p waits ]; then echo >waits; fi ;;
 *restore*) ` + restore + ` ;;
 *" unlock") echo removed >>unlocked ;;
 esac
@@ -203,6 +209,105 @@ esac
 		t.Fatal(err)
 	}
 	return SetWork{Set: Set{Name: "files", Host: "db1"}, Repository: Repository{Name: "vault", Program: program}, Point: id}
+}
+
+// calledFor is what the fake was called for, without what every call has.
+func calledFor(t *testing.T, s SetWork) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(s.Repository.Program), "called"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls []string
+	for line := range strings.Lines(string(text)) {
+		calls = append(calls, strings.TrimPrefix(strings.TrimSpace(line), "--no-cache "))
+	}
+	return calls
+}
+
+// A restore is one call of restic, as by hand. The snapshots are looked through only for a point that restic does not know.
+func TestResticRestoresAtOnce(t *testing.T) {
+	first, second := strings.Repeat("1b", 32), strings.Repeat("0a", 32)
+	unknown := `case "$*" in *` + first + `) echo 'invalid id "1b": no matching ID found for prefix "1b"' >&2; exit 1 ;; esac`
+	into := t.TempDir()
+	version, lookUp := "version", "--no-lock --json snapshots"
+	restore := func(id string) string { return "--json restore --target=" + into + " " + id }
+	for _, c := range []struct {
+		name, point string
+		signature   string // empty: restored
+		want        []string
+	}{
+		{"a point that restic knows", second, "", []string{version, restore(second)}},
+		{"a point that is not there", first, signatureGone, []string{version, restore(first), lookUp}},
+		{"another name than an id", "latest", signatureGone, []string{version, lookUp}},
+		{"an option", "--verify", signatureGone, []string{version, lookUp}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := fakeRestic(t, unknown)
+			s.Point = c.point
+			switch err := NewRestic().Restore(t.Context(), s, into, nil); {
+			case c.signature != "":
+				isFault(t, conformWorld{}, err, Failed, c.signature)
+			case err != nil:
+				t.Error(err)
+			}
+			if got := calledFor(t, s); !slices.Equal(got, c.want) {
+				t.Errorf("called for %q, want %q", got, c.want)
+			}
+		})
+	}
+	t.Run("a point with other tags by now", func(t *testing.T) {
+		s := fakeRestic(t, unknown)
+		script, err := os.ReadFile(s.Repository.Program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		retagged := strings.Replace(string(script), `"id":"`+second+`"`, `"id":"`+second+`","original":"`+first+`"`, 1)
+		if err := os.WriteFile(s.Repository.Program, []byte(retagged), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		s.Point = first
+		if err := NewRestic().Restore(t.Context(), s, into, nil); err != nil {
+			t.Error(err)
+		}
+		if got, want := calledFor(t, s), []string{version, restore(first), lookUp, restore(second)}; !slices.Equal(got, want) {
+			t.Errorf("called for %q, want %q", got, want)
+		}
+	})
+}
+
+// A restic that stands still is ended when its repository is out of reach, and left alone when it answers.
+func TestResticIsWatched(t *testing.T) {
+	for name, c := range map[string]struct {
+		restore string
+		away    bool
+	}{
+		"out of reach, and silent":         {"touch away; exec sleep 600", true},
+		"out of reach, and it complains":   {"touch away; while echo 'Load(<data/fb59>) returned error, retrying after 1s' >&2; do sleep 1; done", true},
+		"it answers":                       {"mkfifo waits; read x <waits", false},
+		"out of reach, but data does come": {`touch away; line=$(printf %70000s x); for i in 1 2 3 4 5 6; do echo "$line" >data; sleep 1; done; rm away`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := fakeRestic(t, c.restore)
+			r := NewRestic()
+			r.reach = 6 * time.Second
+			began := time.Now()
+			err := r.Restore(t.Context(), s, t.TempDir(), nil)
+			if took := time.Since(began); took > r.reach+letGo+drainTime {
+				t.Errorf("it took %v", took)
+			}
+			if c.away {
+				isFault(t, conformWorld{}, err, Unreachable, signatureAway)
+			} else if err != nil {
+				t.Error(err)
+			}
+			probed := slices.Contains(calledFor(t, s), "--no-lock --json cat config")
+			if want := name != "out of reach, but data does come"; probed != want {
+				t.Errorf("its repository was asked for: %v, want %v", probed, want)
+			}
+		})
+	}
 }
 
 // A repository that goes away in mid-restore looks to restic as if its data were missing; the point is not to be blamed. With the real one it

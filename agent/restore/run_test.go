@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,10 @@ func TestCommand(t *testing.T) {
 	if e.said != "[31mred[0m; more" {
 		t.Errorf("said %q", e.said)
 	}
+	told, said := 0, ""
+	if _, err := (command{path: "/bin/sh", args: []string{"-c", "echo $$"}, line: func(l string) { said = l }, started: func(pid int) { told = pid }}).run(t.Context()); err != nil || strconv.Itoa(told) != said {
+		t.Errorf("process %s was told as %d: %v", said, told, err)
+	}
 	if e, err := (command{path: "/bin/sh", args: []string{"-c", "kill -9 $$"}}).run(t.Context()); err != nil || e.signal != "killed" || e.exit != -1 {
 		t.Errorf("killed: %+v, %v", e, err)
 	}
@@ -31,6 +36,7 @@ func TestCommand(t *testing.T) {
 
 // A program that is let go of takes its children with it, and a child that outlives it does not hold us up.
 func TestCommandIsLetGoOf(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	started := make(chan struct{})
 	began := time.Now()
