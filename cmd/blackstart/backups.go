@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
-	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
 func newBackups(o *options) *cobra.Command {
@@ -40,7 +39,7 @@ func newBackupsList(o *options) *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use: "list [DATASET]", Short: "List what could be restored, the newest first, and how far it was verified", Args: cobra.MaximumNArgs(1),
-		Long: `List shows a line for each data set: how many restore points its repositories list, the newest of them, and the best verified, which is the newest of those that passed the highest level. Points in quarantine are counted and never are the best. With DATASET or --all it shows every point, with its checks.
+		Long: `List shows a line for each data set: how many restore points its repositories list, the newest of them, how far points are asked to be verified, and the last known good: the newest data that is verified so far and not in quarantine. With DATASET or --all it shows every point, with its checks.
 
 Points that a repository no longer has are left out, except with --all. With -o json it prints the points either way; with --all that is what ` + "`blackstart plan --points`" + ` reads.`,
 		Example: "  blackstart backups list\n  blackstart backups list people-db\n  blackstart backups list --all -o json > points.json",
@@ -56,12 +55,17 @@ Points that a repository no longer has are left out, except with --all. With -o 
 				switch {
 				case o.json():
 					return printProto(c, out)
-				case len(out.GetPoints()) == 0:
+				case len(out.GetDataSets()) == 0:
+					say(c, "the fleet file names no data set: docs/fleet-backups.md says how")
+				case len(out.GetPoints()) == 0 && (all || len(args) > 0):
 					say(c, "no restore point is known: `%s backups scan` has the repositories listed", again(c))
 				case all || len(args) > 0:
 					printPoints(c, out.GetPoints(), out.GetNow().AsTime())
 				default:
-					printShelves(c, shelves(out.GetPoints()), out.GetNow().AsTime())
+					printShelves(c, shelves(out.GetDataSets(), out.GetPoints()), out.GetNow().AsTime())
+					if len(out.GetPoints()) == 0 {
+						say(c, "\nno restore point is known: `%s backups scan` has the repositories listed", again(c))
+					}
 				}
 				printAlerts(c, out.GetAlerts())
 				return nil
@@ -78,19 +82,21 @@ type shelf struct {
 	dataSet, host       string
 	points, quarantined int // that the repositories have
 	held                int
-	newest, best        *pb.RestorePoint // best: nil when none was verified
+	newest              *pb.RestorePoint
+	good                *pb.RestorePoint // the last known good; nil: none
+	asks, why           string           // how far it must be verified, and why nothing may be restored
 }
 
-// shelves sums up points, by data set in the order of their names.
-func shelves(points []*pb.RestorePoint) []*shelf {
+// shelves sums up the points of data sets, in the order of their names.
+func shelves(sets []*pb.DataSetStanding, points []*pb.RestorePoint) []*shelf {
 	byName := map[string]*shelf{}
+	for _, d := range sets {
+		byName[d.GetName()] = &shelf{dataSet: d.GetName(), host: d.GetHost(), good: d.GetGood(), asks: d.GetAsks(), why: d.GetWhy()}
+	}
 	for _, p := range points {
-		s := byName[p.GetDataSet()]
-		if s == nil {
-			s = &shelf{dataSet: p.GetDataSet(), host: p.GetHost()}
-			byName[p.GetDataSet()] = s
+		if s := byName[p.GetDataSet()]; s != nil {
+			s.add(p)
 		}
-		s.add(p)
 	}
 	list := make([]*shelf, 0, len(byName))
 	for _, name := range sortedKeys(byName) {
@@ -110,12 +116,8 @@ func (s *shelf) add(p *pb.RestorePoint) {
 	if s.newest == nil || reaches(p).After(reaches(s.newest)) {
 		s.newest = p
 	}
-	switch {
-	case quarantined(p):
+	if quarantined(p) {
 		s.quarantined++
-	case p.GetLevel() == "" || p.GetLevel() == recovery.L0.String():
-	case s.best == nil || p.GetLevel() > s.best.GetLevel() || p.GetLevel() == s.best.GetLevel() && reaches(p).After(reaches(s.best)):
-		s.best = p
 	}
 }
 
@@ -134,18 +136,24 @@ func reaches(p *pb.RestorePoint) time.Time {
 
 func printShelves(c *cobra.Command, list []*shelf, now time.Time) {
 	var rows []table.Row
+	var none []string
 	for _, s := range list {
-		newest, best, level, checked := "-", "-", "-", "never"
+		newest, good, level, checked := "-", "none", "-", "-"
 		if s.newest != nil {
 			newest = ago(reaches(s.newest), now)
 		}
-		if s.best != nil {
-			best, level, checked = ago(reaches(s.best), now), s.best.GetLevel(), ago(checkedAt(s.best), now)
+		if s.good != nil {
+			good, level, checked = ago(reaches(s.good), now), s.good.GetLevel(), ago(checkedAt(s.good), now)
+		} else {
+			none = append(none, fmt.Sprintf("  %s: %s", s.dataSet, cell(s.why, 300)))
 		}
-		rows = append(rows, table.Row{cell(s.dataSet, 60), cell(s.host, 60), s.points, newest, best, level, checked, s.quarantined, s.held})
+		rows = append(rows, table.Row{cell(s.dataSet, 60), cell(s.host, 60), s.points, newest, s.asks, good, level, checked, s.quarantined, s.held})
 	}
-	printTable(c, table.Row{"DATA SET", "HOST", "POINTS", "NEWEST", "BEST VERIFIED", "LEVEL", "CHECKED", "QUARANTINED", "HELD"}, rows)
+	printTable(c, table.Row{"DATA SET", "HOST", "POINTS", "NEWEST", "ASKED", "LAST KNOWN GOOD", "LEVEL", "CHECKED", "QUARANTINED", "HELD"}, rows)
 	say(c, "\n%s", plural(len(rows), "data set"))
+	if len(none) > 0 {
+		say(c, "\n%s with nothing that may be restored:\n%s", plural(len(none), "data set"), strings.Join(none, "\n"))
+	}
 }
 
 const alertsShown = 20

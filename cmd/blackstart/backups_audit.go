@@ -55,7 +55,7 @@ Exit codes: 0 every data set is adequate; 3 something falls short; 1 failed; 2 u
 				if err := tellBackupsAudit(c, out.GetBody(), format, file); err != nil || out.GetShort() == 0 {
 					return err
 				}
-				return &outcome{exitHeld, fmt.Sprintf("%d of what has data to keep falls short of its policy", out.GetShort())}
+				return &outcome{exitHeld, plural(int(out.GetShort()), "data set or host") + " without an adequate backup: the findings say what each lacks"}
 			})
 		},
 	}
@@ -95,7 +95,7 @@ func printBackupsAudit(c *cobra.Command, a catalog.Audit) {
 			texts = append(texts, cell(f.Text, 400))
 		}
 		if len(texts) > 0 {
-			finding = strings.Join(texts, " ")
+			finding = strings.Join(texts, "; ")
 		}
 		level := "-"
 		if r.Level > recovery.L0 {

@@ -186,12 +186,15 @@ func TestBackupsList(t *testing.T) {
 	gone.Gone = true
 	partly := pointOfSet("ledger", "dd44", 30, "L2 ok")
 	partly.Kind, partly.Until, partly.QuarantinedFrom, partly.QuarantinedBy, partly.QuarantineReason = "database", at(time.Hour), at(5*time.Hour), "operator:ada", "totals differ"
-	f := &fakeCoordinator{points: &pb.ListPointsResponse{Now: timestamppb.New(noon), Points: []*pb.RestorePoint{
+	f := &fakeCoordinator{points: &pb.ListPointsResponse{Now: timestamppb.New(noon), DataSets: []*pb.DataSetStanding{
+		{Name: "people-db", Host: "db1", Asks: "L3", Good: held}, {Name: "ledger", Host: "db1", Asks: "L3", Why: "none of 1 restore point may be used: 1 verified no further than L2 where L3 is asked"},
+		{Name: "archive", Host: "arc1", Asks: "L1", Why: "no restore point is known"}}, Alerts: []*pb.BackupAlert{{At: at(time.Hour), DataSet: "archive", Text: "its points in vault cannot be listed"}}, Points: []*pb.RestorePoint{
 		pointOfSet("people-db", "aa11", 2), held, pointOfSet("people-db", "cc33", 50, "L2 bad"), pointOfSet("people-db", "cc34", 60, "L3 ok"), gone, partly}}}
 	run := f.serve(t)
 	out, _, exit := run("backups", "list")
-	if missing := lacks(out, "DATA SET HOST POINTS NEWEST BEST VERIFIED LEVEL CHECKED QUARANTINED HELD",
-		"people-db db1 4 2 h ago 26 h ago L3 13 h ago 1 1", "ledger db1 1 60 min ago 60 min ago L2 15 h ago 0 0", "2 data sets"); exit != 0 || missing != nil {
+	if missing := lacks(out, "DATA SET HOST POINTS NEWEST ASKED LAST KNOWN GOOD LEVEL CHECKED QUARANTINED HELD",
+		"people-db db1 4 2 h ago L3 26 h ago L3 13 h ago 1 1", "ledger db1 1 60 min ago L3 none - - 0 0", "archive arc1 0 - L1 none", "3 data sets",
+		"2 data sets with nothing that may be restored", "ledger: none of 1 restore point may be used", "archive: no restore point is known", "1 alert: ", "archive: its points in vault cannot be listed"); exit != 0 || missing != nil {
 		t.Errorf("exit %d, without %q:\n%s", exit, missing, out)
 	}
 	out, _, exit = run("backups", "list", "people-db", "--host", "db1")
@@ -211,8 +214,8 @@ func TestBackupsList(t *testing.T) {
 	if _, said, exit := run("backups", "list", "nope"); exit != exitUsage || !strings.Contains(said, "not in the fleet file") {
 		t.Errorf("exit %d, %s", exit, said)
 	}
-	f.points = &pb.ListPointsResponse{Now: timestamppb.New(noon)}
-	if out, _, exit = run("backups", "list"); exit != 0 || !strings.Contains(out, "backups scan` has the repositories listed") {
+	f.points = &pb.ListPointsResponse{Now: timestamppb.New(noon), DataSets: []*pb.DataSetStanding{{Name: "archive", Host: "arc1"}}}
+	if out, _, exit = run("backups", "list", "--all"); exit != 0 || !strings.Contains(out, "backups scan` has the repositories listed") {
 		t.Errorf("exit %d, %s", exit, out)
 	}
 }
@@ -327,7 +330,7 @@ func TestBackupsAudit(t *testing.T) {
 	run := f.serve(t)
 	out, said, exit := run("backups", "audit")
 	if missing := lacks(out, "people-db db1 people hourly 14 60 min ago L1 2 days ago Every point that is kept may already be bad. No copy lies elsewhere.",
-		"files fs1 - - 1 - - - ok", "1 adequate, 1 short; 15 restore points of 2 data sets kept"); exit != exitHeld || missing != nil || !strings.Contains(said, "1 of what has data to keep falls short") {
+		"files fs1 - - 1 - - - ok", "1 adequate, 1 short; 15 restore points of 2 data sets kept"); exit != exitHeld || missing != nil || !strings.Contains(said, "1 data set or host without an adequate backup") {
 		t.Errorf("exit %d, %s, without %q:\n%s", exit, said, missing, out)
 	}
 	file := filepath.Join(t.TempDir(), "page.md")

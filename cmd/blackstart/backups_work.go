@@ -138,7 +138,7 @@ func (o *options) scan(c *cobra.Command, client pb.OperatorServiceClient, sets [
 	case len(out.GetPoints()) == 0:
 		say(c, "no restore point was found")
 	default:
-		printShelves(c, shelves(out.GetPoints()), out.GetNow().AsTime())
+		printShelves(c, shelves(out.GetDataSets(), out.GetPoints()), out.GetNow().AsTime())
 	}
 	if err == nil && len(unlisted) > 0 {
 		err = fmt.Errorf("%d of the listings could not be made: %s", len(unlisted), strings.Join(unlisted, "; "))

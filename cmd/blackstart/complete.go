@@ -114,7 +114,7 @@ func (o *options) completeDataSets(c *cobra.Command, args []string, _ string) ([
 	return o.lookUp(c, func(ctx context.Context, client pb.OperatorServiceClient) ([]string, error) {
 		out, err := client.ListPoints(ctx, &pb.ListPointsRequest{})
 		var names []string
-		for _, s := range shelves(out.GetPoints()) {
+		for _, s := range shelves(out.GetDataSets(), out.GetPoints()) {
 			if !slices.Contains(args, s.dataSet) {
 				names = append(names, cobra.CompletionWithDesc(s.dataSet, s.host+", "+plural(s.points, "restore point")))
 			}

@@ -43,6 +43,7 @@ func (o *operators) ListPoints(ctx context.Context, r *pb.ListPointsRequest) (*p
 		out.Now = stamp(now)
 		for _, d := range sets {
 			out.Points = append(out.Points, points(c, d, "")...)
+			out.DataSets = append(out.DataSets, standing(c, d))
 		}
 		for _, p := range c.Pending(now) {
 			out.Work = append(out.Work, o.backupWork(p))
@@ -52,6 +53,22 @@ func (o *operators) ListPoints(ctx context.Context, r *pb.ListPointsRequest) (*p
 		}
 	})
 	return out, err
+}
+
+// standing is what a data set could go back to if an incident began now.
+func standing(c *catalog.Catalog, d *recovery.DataSet) *pb.DataSetStanding {
+	known := recovery.NewPoints()
+	for _, p := range c.Points(d.Name) {
+		known.Learn(p)
+	}
+	out := &pb.DataSetStanding{Name: d.Name, Host: d.Host, Asks: c.Asks(d.Name).String()}
+	best, why := known.Best(d, c.Asks(d.Name), time.Time{})
+	if out.Why = recovery.Clean(why, maxAlert); why == "" {
+		if good := points(c, d, best.Point.ID); len(good) > 0 {
+			out.Good = good[0]
+		}
+	}
+	return out
 }
 
 const maxAlert = 500 // characters

@@ -74,6 +74,7 @@ func (h *Hub) Run(ctx context.Context, job recovery.Job) recovery.Result {
 		return recovery.Result{Class: recovery.Failed, Signature: "not work for an agent", Detail: why}
 	}
 	f, joined := h.board(job)
+	h.decline(f)
 	timer := time.NewTimer(time.Until(f.deadline))
 	defer timer.Stop()
 	connect := time.NewTimer(cmp.Or(h.ConnectWithin, connectWithin))
@@ -160,6 +161,15 @@ func (h *Hub) leave(f *flight) (ended bool) {
 	return false
 }
 
+// decline ends a job at once whose agent is connected and was not started for such work, unless it may be at it from before.
+func (h *Hub) decline(f *flight) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if l := h.links[f.job.Runner]; f.on == nil && l != nil && !l.works && !f.job.Resumed {
+		h.expire(f)
+	}
+}
+
 // away ends a job of which its agent has not been told in time. It reports whether it did.
 func (h *Hub) away(f *flight) bool {
 	h.mu.Lock()
@@ -187,7 +197,7 @@ func (h *Hub) expire(f *flight) {
 	switch {
 	case f.on == nil && l != nil && !l.works:
 		res = recovery.Result{Class: recovery.Unreachable, Signature: signatureAway}
-		res.Detail = fmt.Sprintf("The agent of %s is connected but does no work on backups; start it with restore = yes in its settings.", runner)
+		res.Detail = fmt.Sprintf("The agent of %s is connected but does no work on backups; to allow that, put restore = yes into its settings and start it again.", runner)
 	case f.on == nil:
 		res = recovery.Result{Class: recovery.Unreachable, Signature: signatureAway}
 		res.Detail = fmt.Sprintf("The agent of %s did not connect in time, so nothing was started; see that it runs and reaches the coordinator.", runner)

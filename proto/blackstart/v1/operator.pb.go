@@ -4813,7 +4813,9 @@ type ListPointsResponse struct {
 	Work   []*BackupWork          `protobuf:"bytes,2,rep,name=work,proto3" json:"work,omitempty"`
 	Now    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=now,proto3" json:"now,omitempty"`
 	// What is wrong with backups now, of whatever data set, the oldest first.
-	Alerts        []*BackupAlert `protobuf:"bytes,4,rep,name=alerts,proto3" json:"alerts,omitempty"`
+	Alerts []*BackupAlert `protobuf:"bytes,4,rep,name=alerts,proto3" json:"alerts,omitempty"`
+	// Every data set that was asked for, also those of which no point is known.
+	DataSets      []*DataSetStanding `protobuf:"bytes,5,rep,name=data_sets,json=dataSets,proto3" json:"data_sets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4876,6 +4878,92 @@ func (x *ListPointsResponse) GetAlerts() []*BackupAlert {
 	return nil
 }
 
+func (x *ListPointsResponse) GetDataSets() []*DataSetStanding {
+	if x != nil {
+		return x.DataSets
+	}
+	return nil
+}
+
+type DataSetStanding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Host  string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	// How far a point must be verified to be restored, outside an incident: as the policy, or else the tier, asks.
+	Asks string `protobuf:"bytes,3,opt,name=asks,proto3" json:"asks,omitempty"`
+	// The last known good now; unset where nothing may be restored.
+	Good *RestorePoint `protobuf:"bytes,4,opt,name=good,proto3" json:"good,omitempty"`
+	// Why nothing may be restored.
+	Why           string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DataSetStanding) Reset() {
+	*x = DataSetStanding{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DataSetStanding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DataSetStanding) ProtoMessage() {}
+
+func (x *DataSetStanding) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DataSetStanding.ProtoReflect.Descriptor instead.
+func (*DataSetStanding) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *DataSetStanding) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DataSetStanding) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *DataSetStanding) GetAsks() string {
+	if x != nil {
+		return x.Asks
+	}
+	return ""
+}
+
+func (x *DataSetStanding) GetGood() *RestorePoint {
+	if x != nil {
+		return x.Good
+	}
+	return nil
+}
+
+func (x *DataSetStanding) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 type BackupAlert struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
@@ -4888,7 +4976,7 @@ type BackupAlert struct {
 
 func (x *BackupAlert) Reset() {
 	*x = BackupAlert{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[69]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4900,7 +4988,7 @@ func (x *BackupAlert) String() string {
 func (*BackupAlert) ProtoMessage() {}
 
 func (x *BackupAlert) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[69]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4913,7 +5001,7 @@ func (x *BackupAlert) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupAlert.ProtoReflect.Descriptor instead.
 func (*BackupAlert) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{69}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *BackupAlert) GetAt() *timestamppb.Timestamp {
@@ -4946,7 +5034,7 @@ type ScanBackupsRequest struct {
 
 func (x *ScanBackupsRequest) Reset() {
 	*x = ScanBackupsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[70]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4958,7 +5046,7 @@ func (x *ScanBackupsRequest) String() string {
 func (*ScanBackupsRequest) ProtoMessage() {}
 
 func (x *ScanBackupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[70]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4971,7 +5059,7 @@ func (x *ScanBackupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanBackupsRequest.ProtoReflect.Descriptor instead.
 func (*ScanBackupsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{70}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ScanBackupsRequest) GetDataSets() []string {
@@ -4991,7 +5079,7 @@ type ScanBackupsResponse struct {
 
 func (x *ScanBackupsResponse) Reset() {
 	*x = ScanBackupsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5003,7 +5091,7 @@ func (x *ScanBackupsResponse) String() string {
 func (*ScanBackupsResponse) ProtoMessage() {}
 
 func (x *ScanBackupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5016,7 +5104,7 @@ func (x *ScanBackupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanBackupsResponse.ProtoReflect.Descriptor instead.
 func (*ScanBackupsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{71}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ScanBackupsResponse) GetDataSets() []string {
@@ -5042,7 +5130,7 @@ type VerifyBackupsRequest struct {
 
 func (x *VerifyBackupsRequest) Reset() {
 	*x = VerifyBackupsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5054,7 +5142,7 @@ func (x *VerifyBackupsRequest) String() string {
 func (*VerifyBackupsRequest) ProtoMessage() {}
 
 func (x *VerifyBackupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5067,7 +5155,7 @@ func (x *VerifyBackupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyBackupsRequest.ProtoReflect.Descriptor instead.
 func (*VerifyBackupsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{72}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *VerifyBackupsRequest) GetDataSets() []string {
@@ -5108,7 +5196,7 @@ type VerifyBackupsResponse struct {
 
 func (x *VerifyBackupsResponse) Reset() {
 	*x = VerifyBackupsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5120,7 +5208,7 @@ func (x *VerifyBackupsResponse) String() string {
 func (*VerifyBackupsResponse) ProtoMessage() {}
 
 func (x *VerifyBackupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5133,7 +5221,7 @@ func (x *VerifyBackupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyBackupsResponse.ProtoReflect.Descriptor instead.
 func (*VerifyBackupsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{73}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *VerifyBackupsResponse) GetWork() []*BackupWork {
@@ -5158,7 +5246,7 @@ type JudgePointsRequest struct {
 
 func (x *JudgePointsRequest) Reset() {
 	*x = JudgePointsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5170,7 +5258,7 @@ func (x *JudgePointsRequest) String() string {
 func (*JudgePointsRequest) ProtoMessage() {}
 
 func (x *JudgePointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5183,7 +5271,7 @@ func (x *JudgePointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgePointsRequest.ProtoReflect.Descriptor instead.
 func (*JudgePointsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{74}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *JudgePointsRequest) GetDataSet() string {
@@ -5230,7 +5318,7 @@ type JudgePointsResponse struct {
 
 func (x *JudgePointsResponse) Reset() {
 	*x = JudgePointsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5242,7 +5330,7 @@ func (x *JudgePointsResponse) String() string {
 func (*JudgePointsResponse) ProtoMessage() {}
 
 func (x *JudgePointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5255,7 +5343,7 @@ func (x *JudgePointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgePointsResponse.ProtoReflect.Descriptor instead.
 func (*JudgePointsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{75}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *JudgePointsResponse) GetPoints() []*RestorePoint {
@@ -5274,7 +5362,7 @@ type AuditBackupsRequest struct {
 
 func (x *AuditBackupsRequest) Reset() {
 	*x = AuditBackupsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5286,7 +5374,7 @@ func (x *AuditBackupsRequest) String() string {
 func (*AuditBackupsRequest) ProtoMessage() {}
 
 func (x *AuditBackupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5299,7 +5387,7 @@ func (x *AuditBackupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditBackupsRequest.ProtoReflect.Descriptor instead.
 func (*AuditBackupsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{76}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *AuditBackupsRequest) GetFormat() ReportFormat {
@@ -5322,7 +5410,7 @@ type AuditBackupsResponse struct {
 
 func (x *AuditBackupsResponse) Reset() {
 	*x = AuditBackupsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5334,7 +5422,7 @@ func (x *AuditBackupsResponse) String() string {
 func (*AuditBackupsResponse) ProtoMessage() {}
 
 func (x *AuditBackupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5347,7 +5435,7 @@ func (x *AuditBackupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditBackupsResponse.ProtoReflect.Descriptor instead.
 func (*AuditBackupsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{77}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *AuditBackupsResponse) GetBody() []byte {
@@ -5382,7 +5470,7 @@ type BisectBackupsRequest struct {
 
 func (x *BisectBackupsRequest) Reset() {
 	*x = BisectBackupsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5394,7 +5482,7 @@ func (x *BisectBackupsRequest) String() string {
 func (*BisectBackupsRequest) ProtoMessage() {}
 
 func (x *BisectBackupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5407,7 +5495,7 @@ func (x *BisectBackupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BisectBackupsRequest.ProtoReflect.Descriptor instead.
 func (*BisectBackupsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{78}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *BisectBackupsRequest) GetDataSet() string {
@@ -5444,7 +5532,7 @@ type BisectBackupsResponse struct {
 
 func (x *BisectBackupsResponse) Reset() {
 	*x = BisectBackupsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[79]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5456,7 +5544,7 @@ func (x *BisectBackupsResponse) String() string {
 func (*BisectBackupsResponse) ProtoMessage() {}
 
 func (x *BisectBackupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[79]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5469,7 +5557,7 @@ func (x *BisectBackupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BisectBackupsResponse.ProtoReflect.Descriptor instead.
 func (*BisectBackupsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{79}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *BisectBackupsResponse) GetPoints() []*RestorePoint {
@@ -5901,12 +5989,19 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	" \x01(\v2\x17.blackstart.v1.ProgressR\bprogress\"B\n" +
 	"\x11ListPointsRequest\x12\x19\n" +
 	"\bdata_set\x18\x01 \x01(\tR\adataSet\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\"\xda\x01\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\"\x97\x02\n" +
 	"\x12ListPointsResponse\x123\n" +
 	"\x06points\x18\x01 \x03(\v2\x1b.blackstart.v1.RestorePointR\x06points\x12-\n" +
 	"\x04work\x18\x02 \x03(\v2\x19.blackstart.v1.BackupWorkR\x04work\x12,\n" +
 	"\x03now\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x122\n" +
-	"\x06alerts\x18\x04 \x03(\v2\x1a.blackstart.v1.BackupAlertR\x06alerts\"h\n" +
+	"\x06alerts\x18\x04 \x03(\v2\x1a.blackstart.v1.BackupAlertR\x06alerts\x12;\n" +
+	"\tdata_sets\x18\x05 \x03(\v2\x1e.blackstart.v1.DataSetStandingR\bdataSets\"\x90\x01\n" +
+	"\x0fDataSetStanding\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
+	"\x04asks\x18\x03 \x01(\tR\x04asks\x12/\n" +
+	"\x04good\x18\x04 \x01(\v2\x1b.blackstart.v1.RestorePointR\x04good\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"h\n" +
 	"\vBackupAlert\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x19\n" +
 	"\bdata_set\x18\x02 \x01(\tR\adataSet\x12\x12\n" +
@@ -6004,7 +6099,7 @@ func file_blackstart_v1_operator_proto_rawDescGZIP() []byte {
 }
 
 var file_blackstart_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
+var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 82)
 var file_blackstart_v1_operator_proto_goTypes = []any{
 	(ReportFormat)(0),              // 0: blackstart.v1.ReportFormat
 	(PointWord)(0),                 // 1: blackstart.v1.PointWord
@@ -6077,31 +6172,32 @@ var file_blackstart_v1_operator_proto_goTypes = []any{
 	(*BackupWork)(nil),             // 68: blackstart.v1.BackupWork
 	(*ListPointsRequest)(nil),      // 69: blackstart.v1.ListPointsRequest
 	(*ListPointsResponse)(nil),     // 70: blackstart.v1.ListPointsResponse
-	(*BackupAlert)(nil),            // 71: blackstart.v1.BackupAlert
-	(*ScanBackupsRequest)(nil),     // 72: blackstart.v1.ScanBackupsRequest
-	(*ScanBackupsResponse)(nil),    // 73: blackstart.v1.ScanBackupsResponse
-	(*VerifyBackupsRequest)(nil),   // 74: blackstart.v1.VerifyBackupsRequest
-	(*VerifyBackupsResponse)(nil),  // 75: blackstart.v1.VerifyBackupsResponse
-	(*JudgePointsRequest)(nil),     // 76: blackstart.v1.JudgePointsRequest
-	(*JudgePointsResponse)(nil),    // 77: blackstart.v1.JudgePointsResponse
-	(*AuditBackupsRequest)(nil),    // 78: blackstart.v1.AuditBackupsRequest
-	(*AuditBackupsResponse)(nil),   // 79: blackstart.v1.AuditBackupsResponse
-	(*BisectBackupsRequest)(nil),   // 80: blackstart.v1.BisectBackupsRequest
-	(*BisectBackupsResponse)(nil),  // 81: blackstart.v1.BisectBackupsResponse
-	nil,                            // 82: blackstart.v1.Incident.ScopeEntry
-	(*timestamppb.Timestamp)(nil),  // 83: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 84: google.protobuf.Duration
+	(*DataSetStanding)(nil),        // 71: blackstart.v1.DataSetStanding
+	(*BackupAlert)(nil),            // 72: blackstart.v1.BackupAlert
+	(*ScanBackupsRequest)(nil),     // 73: blackstart.v1.ScanBackupsRequest
+	(*ScanBackupsResponse)(nil),    // 74: blackstart.v1.ScanBackupsResponse
+	(*VerifyBackupsRequest)(nil),   // 75: blackstart.v1.VerifyBackupsRequest
+	(*VerifyBackupsResponse)(nil),  // 76: blackstart.v1.VerifyBackupsResponse
+	(*JudgePointsRequest)(nil),     // 77: blackstart.v1.JudgePointsRequest
+	(*JudgePointsResponse)(nil),    // 78: blackstart.v1.JudgePointsResponse
+	(*AuditBackupsRequest)(nil),    // 79: blackstart.v1.AuditBackupsRequest
+	(*AuditBackupsResponse)(nil),   // 80: blackstart.v1.AuditBackupsResponse
+	(*BisectBackupsRequest)(nil),   // 81: blackstart.v1.BisectBackupsRequest
+	(*BisectBackupsResponse)(nil),  // 82: blackstart.v1.BisectBackupsResponse
+	nil,                            // 83: blackstart.v1.Incident.ScopeEntry
+	(*timestamppb.Timestamp)(nil),  // 84: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 85: google.protobuf.Duration
 }
 var file_blackstart_v1_operator_proto_depIdxs = []int32{
-	83,  // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
-	83,  // 1: blackstart.v1.DeclareRequest.cutoff:type_name -> google.protobuf.Timestamp
+	84,  // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
+	84,  // 1: blackstart.v1.DeclareRequest.cutoff:type_name -> google.protobuf.Timestamp
 	49,  // 2: blackstart.v1.DeclareResponse.incident:type_name -> blackstart.v1.Incident
 	6,   // 3: blackstart.v1.PlanResponse.waves:type_name -> blackstart.v1.PlannedWave
 	7,   // 4: blackstart.v1.PlanResponse.excluded:type_name -> blackstart.v1.PlannedHost
 	7,   // 5: blackstart.v1.PlannedWave.hosts:type_name -> blackstart.v1.PlannedHost
-	84,  // 6: blackstart.v1.PlannedHost.estimate:type_name -> google.protobuf.Duration
-	84,  // 7: blackstart.v1.PlannedHost.queue:type_name -> google.protobuf.Duration
-	84,  // 8: blackstart.v1.PlannedHost.loss:type_name -> google.protobuf.Duration
+	85,  // 6: blackstart.v1.PlannedHost.estimate:type_name -> google.protobuf.Duration
+	85,  // 7: blackstart.v1.PlannedHost.queue:type_name -> google.protobuf.Duration
+	85,  // 8: blackstart.v1.PlannedHost.loss:type_name -> google.protobuf.Duration
 	49,  // 9: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
 	49,  // 10: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
 	49,  // 11: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
@@ -6111,13 +6207,13 @@ var file_blackstart_v1_operator_proto_depIdxs = []int32{
 	55,  // 15: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
 	55,  // 16: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
 	49,  // 17: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
-	84,  // 18: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
+	85,  // 18: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
 	55,  // 19: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
-	84,  // 20: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
+	85,  // 20: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
 	55,  // 21: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
 	55,  // 22: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
 	34,  // 23: blackstart.v1.ListAgentsResponse.agents:type_name -> blackstart.v1.Agent
-	83,  // 24: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
+	84,  // 24: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
 	49,  // 25: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
 	49,  // 26: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
 	55,  // 27: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
@@ -6127,131 +6223,133 @@ var file_blackstart_v1_operator_proto_depIdxs = []int32{
 	61,  // 31: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
 	0,   // 32: blackstart.v1.WorkCardsRequest.format:type_name -> blackstart.v1.ReportFormat
 	0,   // 33: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
-	83,  // 34: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
-	83,  // 35: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
-	83,  // 36: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
+	84,  // 34: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
+	84,  // 35: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
+	84,  // 36: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
 	52,  // 37: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
 	53,  // 38: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
 	54,  // 39: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
-	83,  // 40: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
+	84,  // 40: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
 	51,  // 41: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
-	82,  // 42: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
+	83,  // 42: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
 	50,  // 43: blackstart.v1.Incident.playbook_versions:type_name -> blackstart.v1.PlaybookVersion
-	83,  // 44: blackstart.v1.PlaybookVersion.since:type_name -> google.protobuf.Timestamp
-	83,  // 45: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
-	83,  // 46: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
+	84,  // 44: blackstart.v1.PlaybookVersion.since:type_name -> google.protobuf.Timestamp
+	84,  // 45: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
+	84,  // 46: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
 	53,  // 47: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
-	83,  // 48: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
-	83,  // 49: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
-	83,  // 50: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
-	83,  // 51: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
+	84,  // 48: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
+	84,  // 49: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
+	84,  // 50: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
+	84,  // 51: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
 	59,  // 52: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
 	60,  // 53: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
-	83,  // 54: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
-	83,  // 55: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
+	84,  // 54: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	84,  // 55: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
 	58,  // 56: blackstart.v1.Host.ladder:type_name -> blackstart.v1.Rung
 	56,  // 57: blackstart.v1.Host.progress:type_name -> blackstart.v1.Progress
 	57,  // 58: blackstart.v1.Host.restore:type_name -> blackstart.v1.RestoreOffer
-	84,  // 59: blackstart.v1.Progress.left:type_name -> google.protobuf.Duration
-	83,  // 60: blackstart.v1.Progress.at:type_name -> google.protobuf.Timestamp
-	83,  // 61: blackstart.v1.RestoreOffer.moment:type_name -> google.protobuf.Timestamp
-	84,  // 62: blackstart.v1.RestoreOffer.loss:type_name -> google.protobuf.Duration
-	84,  // 63: blackstart.v1.RestoreOffer.estimate:type_name -> google.protobuf.Duration
-	83,  // 64: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	83,  // 65: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	83,  // 66: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
-	83,  // 67: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
-	83,  // 68: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
-	84,  // 69: blackstart.v1.ApproveRestoreRequest.loss:type_name -> google.protobuf.Duration
+	85,  // 59: blackstart.v1.Progress.left:type_name -> google.protobuf.Duration
+	84,  // 60: blackstart.v1.Progress.at:type_name -> google.protobuf.Timestamp
+	84,  // 61: blackstart.v1.RestoreOffer.moment:type_name -> google.protobuf.Timestamp
+	85,  // 62: blackstart.v1.RestoreOffer.loss:type_name -> google.protobuf.Duration
+	85,  // 63: blackstart.v1.RestoreOffer.estimate:type_name -> google.protobuf.Duration
+	84,  // 64: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	84,  // 65: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	84,  // 66: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
+	84,  // 67: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
+	84,  // 68: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
+	85,  // 69: blackstart.v1.ApproveRestoreRequest.loss:type_name -> google.protobuf.Duration
 	55,  // 70: blackstart.v1.ApproveRestoreResponse.host:type_name -> blackstart.v1.Host
 	55,  // 71: blackstart.v1.CancelAttemptResponse.host:type_name -> blackstart.v1.Host
-	83,  // 72: blackstart.v1.RestorePoint.taken_at:type_name -> google.protobuf.Timestamp
-	83,  // 73: blackstart.v1.RestorePoint.until:type_name -> google.protobuf.Timestamp
-	83,  // 74: blackstart.v1.RestorePoint.seen_at:type_name -> google.protobuf.Timestamp
+	84,  // 72: blackstart.v1.RestorePoint.taken_at:type_name -> google.protobuf.Timestamp
+	84,  // 73: blackstart.v1.RestorePoint.until:type_name -> google.protobuf.Timestamp
+	84,  // 74: blackstart.v1.RestorePoint.seen_at:type_name -> google.protobuf.Timestamp
 	67,  // 75: blackstart.v1.RestorePoint.checks:type_name -> blackstart.v1.PointVerdict
-	83,  // 76: blackstart.v1.RestorePoint.quarantined_from:type_name -> google.protobuf.Timestamp
-	83,  // 77: blackstart.v1.PointVerdict.at:type_name -> google.protobuf.Timestamp
-	83,  // 78: blackstart.v1.PointVerdict.moment:type_name -> google.protobuf.Timestamp
-	83,  // 79: blackstart.v1.BackupWork.started_at:type_name -> google.protobuf.Timestamp
+	84,  // 76: blackstart.v1.RestorePoint.quarantined_from:type_name -> google.protobuf.Timestamp
+	84,  // 77: blackstart.v1.PointVerdict.at:type_name -> google.protobuf.Timestamp
+	84,  // 78: blackstart.v1.PointVerdict.moment:type_name -> google.protobuf.Timestamp
+	84,  // 79: blackstart.v1.BackupWork.started_at:type_name -> google.protobuf.Timestamp
 	56,  // 80: blackstart.v1.BackupWork.progress:type_name -> blackstart.v1.Progress
 	66,  // 81: blackstart.v1.ListPointsResponse.points:type_name -> blackstart.v1.RestorePoint
 	68,  // 82: blackstart.v1.ListPointsResponse.work:type_name -> blackstart.v1.BackupWork
-	83,  // 83: blackstart.v1.ListPointsResponse.now:type_name -> google.protobuf.Timestamp
-	71,  // 84: blackstart.v1.ListPointsResponse.alerts:type_name -> blackstart.v1.BackupAlert
-	83,  // 85: blackstart.v1.BackupAlert.at:type_name -> google.protobuf.Timestamp
-	68,  // 86: blackstart.v1.VerifyBackupsResponse.work:type_name -> blackstart.v1.BackupWork
-	1,   // 87: blackstart.v1.JudgePointsRequest.word:type_name -> blackstart.v1.PointWord
-	83,  // 88: blackstart.v1.JudgePointsRequest.from:type_name -> google.protobuf.Timestamp
-	66,  // 89: blackstart.v1.JudgePointsResponse.points:type_name -> blackstart.v1.RestorePoint
-	0,   // 90: blackstart.v1.AuditBackupsRequest.format:type_name -> blackstart.v1.ReportFormat
-	66,  // 91: blackstart.v1.BisectBackupsResponse.points:type_name -> blackstart.v1.RestorePoint
-	66,  // 92: blackstart.v1.BisectBackupsResponse.good:type_name -> blackstart.v1.RestorePoint
-	66,  // 93: blackstart.v1.BisectBackupsResponse.bad:type_name -> blackstart.v1.RestorePoint
-	2,   // 94: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
-	4,   // 95: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
-	8,   // 96: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
-	10,  // 97: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
-	12,  // 98: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
-	14,  // 99: blackstart.v1.OperatorService.ReviseIncident:input_type -> blackstart.v1.ReviseIncidentRequest
-	16,  // 100: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
-	18,  // 101: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
-	20,  // 102: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
-	22,  // 103: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
-	24,  // 104: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
-	26,  // 105: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
-	28,  // 106: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
-	30,  // 107: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
-	32,  // 108: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
-	35,  // 109: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
-	37,  // 110: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
-	39,  // 111: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
-	41,  // 112: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
-	43,  // 113: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
-	47,  // 114: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
-	45,  // 115: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
-	62,  // 116: blackstart.v1.OperatorService.ApproveRestore:input_type -> blackstart.v1.ApproveRestoreRequest
-	64,  // 117: blackstart.v1.OperatorService.CancelAttempt:input_type -> blackstart.v1.CancelAttemptRequest
-	69,  // 118: blackstart.v1.OperatorService.ListPoints:input_type -> blackstart.v1.ListPointsRequest
-	72,  // 119: blackstart.v1.OperatorService.ScanBackups:input_type -> blackstart.v1.ScanBackupsRequest
-	74,  // 120: blackstart.v1.OperatorService.VerifyBackups:input_type -> blackstart.v1.VerifyBackupsRequest
-	76,  // 121: blackstart.v1.OperatorService.JudgePoints:input_type -> blackstart.v1.JudgePointsRequest
-	78,  // 122: blackstart.v1.OperatorService.AuditBackups:input_type -> blackstart.v1.AuditBackupsRequest
-	80,  // 123: blackstart.v1.OperatorService.BisectBackups:input_type -> blackstart.v1.BisectBackupsRequest
-	3,   // 124: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
-	5,   // 125: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
-	9,   // 126: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
-	11,  // 127: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
-	13,  // 128: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
-	15,  // 129: blackstart.v1.OperatorService.ReviseIncident:output_type -> blackstart.v1.ReviseIncidentResponse
-	17,  // 130: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
-	19,  // 131: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
-	21,  // 132: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
-	23,  // 133: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
-	25,  // 134: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
-	27,  // 135: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
-	29,  // 136: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
-	31,  // 137: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
-	33,  // 138: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
-	36,  // 139: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
-	38,  // 140: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
-	40,  // 141: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
-	42,  // 142: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
-	44,  // 143: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
-	48,  // 144: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
-	46,  // 145: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
-	63,  // 146: blackstart.v1.OperatorService.ApproveRestore:output_type -> blackstart.v1.ApproveRestoreResponse
-	65,  // 147: blackstart.v1.OperatorService.CancelAttempt:output_type -> blackstart.v1.CancelAttemptResponse
-	70,  // 148: blackstart.v1.OperatorService.ListPoints:output_type -> blackstart.v1.ListPointsResponse
-	73,  // 149: blackstart.v1.OperatorService.ScanBackups:output_type -> blackstart.v1.ScanBackupsResponse
-	75,  // 150: blackstart.v1.OperatorService.VerifyBackups:output_type -> blackstart.v1.VerifyBackupsResponse
-	77,  // 151: blackstart.v1.OperatorService.JudgePoints:output_type -> blackstart.v1.JudgePointsResponse
-	79,  // 152: blackstart.v1.OperatorService.AuditBackups:output_type -> blackstart.v1.AuditBackupsResponse
-	81,  // 153: blackstart.v1.OperatorService.BisectBackups:output_type -> blackstart.v1.BisectBackupsResponse
-	124, // [124:154] is the sub-list for method output_type
-	94,  // [94:124] is the sub-list for method input_type
-	94,  // [94:94] is the sub-list for extension type_name
-	94,  // [94:94] is the sub-list for extension extendee
-	0,   // [0:94] is the sub-list for field type_name
+	84,  // 83: blackstart.v1.ListPointsResponse.now:type_name -> google.protobuf.Timestamp
+	72,  // 84: blackstart.v1.ListPointsResponse.alerts:type_name -> blackstart.v1.BackupAlert
+	71,  // 85: blackstart.v1.ListPointsResponse.data_sets:type_name -> blackstart.v1.DataSetStanding
+	66,  // 86: blackstart.v1.DataSetStanding.good:type_name -> blackstart.v1.RestorePoint
+	84,  // 87: blackstart.v1.BackupAlert.at:type_name -> google.protobuf.Timestamp
+	68,  // 88: blackstart.v1.VerifyBackupsResponse.work:type_name -> blackstart.v1.BackupWork
+	1,   // 89: blackstart.v1.JudgePointsRequest.word:type_name -> blackstart.v1.PointWord
+	84,  // 90: blackstart.v1.JudgePointsRequest.from:type_name -> google.protobuf.Timestamp
+	66,  // 91: blackstart.v1.JudgePointsResponse.points:type_name -> blackstart.v1.RestorePoint
+	0,   // 92: blackstart.v1.AuditBackupsRequest.format:type_name -> blackstart.v1.ReportFormat
+	66,  // 93: blackstart.v1.BisectBackupsResponse.points:type_name -> blackstart.v1.RestorePoint
+	66,  // 94: blackstart.v1.BisectBackupsResponse.good:type_name -> blackstart.v1.RestorePoint
+	66,  // 95: blackstart.v1.BisectBackupsResponse.bad:type_name -> blackstart.v1.RestorePoint
+	2,   // 96: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
+	4,   // 97: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
+	8,   // 98: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
+	10,  // 99: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
+	12,  // 100: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
+	14,  // 101: blackstart.v1.OperatorService.ReviseIncident:input_type -> blackstart.v1.ReviseIncidentRequest
+	16,  // 102: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
+	18,  // 103: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
+	20,  // 104: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
+	22,  // 105: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
+	24,  // 106: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
+	26,  // 107: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
+	28,  // 108: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
+	30,  // 109: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
+	32,  // 110: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
+	35,  // 111: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
+	37,  // 112: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
+	39,  // 113: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
+	41,  // 114: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
+	43,  // 115: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
+	47,  // 116: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
+	45,  // 117: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
+	62,  // 118: blackstart.v1.OperatorService.ApproveRestore:input_type -> blackstart.v1.ApproveRestoreRequest
+	64,  // 119: blackstart.v1.OperatorService.CancelAttempt:input_type -> blackstart.v1.CancelAttemptRequest
+	69,  // 120: blackstart.v1.OperatorService.ListPoints:input_type -> blackstart.v1.ListPointsRequest
+	73,  // 121: blackstart.v1.OperatorService.ScanBackups:input_type -> blackstart.v1.ScanBackupsRequest
+	75,  // 122: blackstart.v1.OperatorService.VerifyBackups:input_type -> blackstart.v1.VerifyBackupsRequest
+	77,  // 123: blackstart.v1.OperatorService.JudgePoints:input_type -> blackstart.v1.JudgePointsRequest
+	79,  // 124: blackstart.v1.OperatorService.AuditBackups:input_type -> blackstart.v1.AuditBackupsRequest
+	81,  // 125: blackstart.v1.OperatorService.BisectBackups:input_type -> blackstart.v1.BisectBackupsRequest
+	3,   // 126: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
+	5,   // 127: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
+	9,   // 128: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
+	11,  // 129: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
+	13,  // 130: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
+	15,  // 131: blackstart.v1.OperatorService.ReviseIncident:output_type -> blackstart.v1.ReviseIncidentResponse
+	17,  // 132: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
+	19,  // 133: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
+	21,  // 134: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
+	23,  // 135: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
+	25,  // 136: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
+	27,  // 137: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
+	29,  // 138: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
+	31,  // 139: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
+	33,  // 140: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
+	36,  // 141: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
+	38,  // 142: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
+	40,  // 143: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
+	42,  // 144: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
+	44,  // 145: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
+	48,  // 146: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
+	46,  // 147: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
+	63,  // 148: blackstart.v1.OperatorService.ApproveRestore:output_type -> blackstart.v1.ApproveRestoreResponse
+	65,  // 149: blackstart.v1.OperatorService.CancelAttempt:output_type -> blackstart.v1.CancelAttemptResponse
+	70,  // 150: blackstart.v1.OperatorService.ListPoints:output_type -> blackstart.v1.ListPointsResponse
+	74,  // 151: blackstart.v1.OperatorService.ScanBackups:output_type -> blackstart.v1.ScanBackupsResponse
+	76,  // 152: blackstart.v1.OperatorService.VerifyBackups:output_type -> blackstart.v1.VerifyBackupsResponse
+	78,  // 153: blackstart.v1.OperatorService.JudgePoints:output_type -> blackstart.v1.JudgePointsResponse
+	80,  // 154: blackstart.v1.OperatorService.AuditBackups:output_type -> blackstart.v1.AuditBackupsResponse
+	82,  // 155: blackstart.v1.OperatorService.BisectBackups:output_type -> blackstart.v1.BisectBackupsResponse
+	126, // [126:156] is the sub-list for method output_type
+	96,  // [96:126] is the sub-list for method input_type
+	96,  // [96:96] is the sub-list for extension type_name
+	96,  // [96:96] is the sub-list for extension extendee
+	0,   // [0:96] is the sub-list for field type_name
 }
 
 func init() { file_blackstart_v1_operator_proto_init() }
@@ -6265,7 +6363,7 @@ func file_blackstart_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_blackstart_v1_operator_proto_rawDesc), len(file_blackstart_v1_operator_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   81,
+			NumMessages:   82,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
