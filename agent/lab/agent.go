@@ -14,6 +14,7 @@ import (
 
 	"github.com/blackstart-recovery/blackstart/agent"
 	"github.com/blackstart-recovery/blackstart/agent/health"
+	"github.com/blackstart-recovery/blackstart/agent/restore"
 )
 
 // MachineAgent is what one run of an agent on a machine needs. It lives from the network's coming up until the machine
@@ -27,6 +28,7 @@ type MachineAgent struct {
 	BootID       string
 	EDRVersion   string
 	Checks       []health.Check
+	Backends     map[string]restore.Backend // of its work on backups; nil: it does none
 	Dial         func(ctx context.Context, address string) (net.Conn, error)
 	Log          hclog.Logger
 }
@@ -46,6 +48,9 @@ func (m *machine) startAgent() {
 		Host: m.spec.Name, Coordinators: m.lab.coordinators, TLS: conf, Root: m.disk.root, StateDir: m.stateDir(),
 		BootID: m.boot, EDRVersion: m.spec.EDRVersion, Log: m.log.Named("agent"),
 		Checks: []health.Check{{Name: "edr-driver", Run: m.driver}},
+	}
+	if m.spec.Restores {
+		a.Backends = map[string]restore.Backend{"restic": m.lab.vault}
 	}
 	a.Dial = func(ctx context.Context, address string) (net.Conn, error) { return m.dialOut(ctx, a.BootID, address) }
 	m.lab.running.Go(func() {
@@ -67,7 +72,7 @@ func (l *Lab) realAgent(ctx context.Context, a MachineAgent) error {
 	patience := func(d, least time.Duration) time.Duration {
 		return min(d, max(time.Duration(float64(d)/l.speed), least))
 	}
-	return agent.Run(ctx, agent.Config{
+	cfg := agent.Config{
 		Host: a.Host, Coordinators: a.Coordinators, TLS: a.TLS, Root: a.Root, StateDir: a.StateDir, Version: "lab",
 		BootID:     func() (string, error) { return a.BootID, nil },
 		BootMode:   func() string { return "normal" },
@@ -77,7 +82,16 @@ func (l *Lab) realAgent(ctx context.Context, a MachineAgent) error {
 		MaxBackoff: patience(30*time.Second, 2*time.Second),
 		Dial:       a.Dial,
 		Log:        a.Log,
-	})
+	}
+	if a.Backends != nil {
+		worker, err := restore.New(restore.Config{StateDir: a.StateDir, Host: a.Host, BootID: cfg.BootID, Backends: a.Backends, Log: a.Log.Named("work")})
+		if err != nil {
+			return err
+		}
+		defer worker.Close()
+		cfg.Worker = worker
+	}
+	return agent.Run(ctx, cfg)
 }
 
 // driver is a health check: the EDR's driver runs with content that will not crash it.

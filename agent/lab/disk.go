@@ -17,6 +17,7 @@ type disk struct {
 	root    string
 	folder  string // the EDR's content folder
 	content *Content
+	upper   bool // of newDisk
 }
 
 // inWindow reports whether a content file of this age is bad.
@@ -45,7 +46,7 @@ func newDisk(root string, h HostSpec, c *Content, upper bool) (*disk, error) {
 		}
 		return filepath.Join(root, filepath.FromSlash(slashed))
 	}
-	d := &disk{root: root, content: c}
+	d := &disk{root: root, content: c, upper: upper}
 	for _, f := range tree[win].folders {
 		if err := os.MkdirAll(name(f), 0o755); err != nil {
 			return nil, fmt.Errorf("lay out the disk of %s: %w", h.Name, err)

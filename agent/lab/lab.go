@@ -35,6 +35,7 @@ type Config struct {
 	AuthorizedKey ssh.PublicKey
 	Coordinators  []string                                  // addresses that the agents dial
 	AgentTLS      func(host string) (*tls.Config, error)    // asked once for each host with an agent
+	Repositories  map[string]int64                          // simulated backup repositories, by name: bytes per second of the scenario's time
 	ListenAsIs    bool                                      // listen on the rungs' own addresses, for a coordinator in another process
 	StartStruck   bool                                      // the bad update has landed before Start
 	Window        time.Duration                             // shortest real time of a loop with network; 0 means 500 ms
@@ -49,6 +50,8 @@ type HostSpec struct {
 	Agent      bool   // runs the agent while it has a network
 	EDRProduct string
 	EDRVersion string
+	Restores   bool  // its agent does work on backups, with the simulated repositories
+	Image      int64 // bytes of its disk's image in each of them; 0: there is none
 	Rungs      []Rung
 }
 
@@ -83,6 +86,7 @@ type Lab struct {
 	coordinators []string
 	agentTLS     func(string) (*tls.Config, error)
 	runAgent     func(context.Context, MachineAgent) error
+	vault        *fakeVault
 	asIs, early  bool
 	log          hclog.Logger
 
@@ -106,6 +110,8 @@ func New(c Config) (*Lab, error) {
 		return nil, errors.New("lab: no scenario; read one with ReadScenario")
 	case c.AuthorizedKey == nil:
 		return nil, errors.New("lab: no authorized key, so nobody could log in; set Config.AuthorizedKey")
+	case slowest(c.Repositories) < 1:
+		return nil, errors.New("lab: a repository has no bandwidth, so nothing would ever come through; set Config.Repositories")
 	case c.Speed < 0:
 		return nil, fmt.Errorf("lab: speed %g is negative; write 1 for real time or more", c.Speed)
 	}
@@ -130,6 +136,7 @@ func New(c Config) (*Lab, error) {
 	if l.log == nil {
 		l.log = hclog.NewNullLogger()
 	}
+	l.vault = newVault(l, c.Repositories)
 	if err := l.claimDir(); err != nil {
 		return nil, err
 	}

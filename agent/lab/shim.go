@@ -72,6 +72,9 @@ func layShims(dir string) error {
 			}
 		}
 	}
+	if err := layPower(dir); err != nil {
+		return err
+	}
 	return makeFIFO(filepath.Join(dir, "notices"))
 }
 
@@ -119,6 +122,10 @@ func (l *Lab) listen(fifo *os.File) {
 			m.ran(pid, true)
 		case "reboot":
 			m.reboot()
+		case "off":
+			m.switchOff()
+		case "on":
+			m.switchOn()
 		}
 	}
 }

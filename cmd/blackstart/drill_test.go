@@ -138,6 +138,8 @@ func TestDrillRefusesBadInput(t *testing.T) {
 		{[]string{"--fleet", "testdata/drill/linux-fleet.yaml"}, "no host of fleet linux runs crowdstrike-falcon"},
 		{[]string{"--playbook", "none"}, `there is no playbook "none"`},
 		{[]string{"--keep", "testdata"}, "--keep"},
+		{[]string{"--methods", "--keep", "testdata"}, "--keep"},
+		{[]string{"--methods", "--fleet", "testdata/drill/fleet.yaml"}, "there is nothing to choose"},
 	} {
 		var out bytes.Buffer
 		root := newRoot()

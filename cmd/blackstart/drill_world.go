@@ -81,6 +81,10 @@ func (s *story) build(o *options) (_ *world, err error) {
 	if w.lab, err = s.machines(w, authority, key, l.Addr().String()); err != nil {
 		return nil, err
 	}
+	served := s.fleet
+	if s.way != "" {
+		served = s.way.only(w.lab, s.fleet)
+	}
 	known := filepath.Join(w.dir, "known_hosts")
 	if err := os.WriteFile(known, w.lab.KnownHosts(), 0o600); err != nil {
 		return nil, err
@@ -90,7 +94,7 @@ func (s *story) build(o *options) (_ *world, err error) {
 		return nil, err
 	}
 	w.server = server.Config{Dir: filepath.Join(w.dir, "data"), Listeners: []net.Listener{l}, TLS: pki.ServerConfig(authority.Pool(), own),
-		Fleet: s.fleet, Playbooks: books, Log: w.log,
+		Fleet: served, Playbooks: books, Log: w.log,
 		SSH: remedy.Config{Keys: []string{keyFile}, KnownHosts: []string{known}, User: "root", Dial: w.lab.Dial, Timeouts: drillTimeouts}}
 	return w, w.connect(authority, l.Addr().String())
 }
@@ -110,9 +114,16 @@ func (s *story) machines(w *world, authority *pki.Authority, key ssh.PublicKey, 
 			}
 			return pki.ClientConfig(authority.Pool(), cert), nil
 		}}
+	images := s.images()
+	if images != nil {
+		cfg.Repositories = images.repositories
+	}
 	for i := range s.fleet.Hosts {
 		h := &s.fleet.Hosts[i]
 		spec := lab.HostSpec{Name: h.Name, OS: h.OS, Agent: h.Agent, EDRProduct: h.EDR.Product, EDRVersion: h.EDR.Version}
+		if images != nil {
+			spec.Image, spec.Restores = images.sizes[h.Name], images.runners[h.Name]
+		}
 		for j := range h.Ladder {
 			r := &h.Ladder[j]
 			if r.Kind == recovery.RungSSH {
@@ -169,6 +180,11 @@ func (w *world) start(ctx context.Context, s *story) error {
 		return err
 	}
 	w.end = append(w.end, func() { _ = w.lab.Close() })
+	if s.way != "" {
+		if err := w.knowPoints(ctx, s); err != nil {
+			return err
+		}
+	}
 	w.clock.Begin() // setting up is not part of the story
 	return nil
 }
@@ -188,12 +204,17 @@ func (w *world) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// close ends what runs, last first, and removes what is not kept.
-func (w *world) close() {
+// halt ends what runs, last first.
+func (w *world) halt() {
 	for i := len(w.end) - 1; i >= 0; i-- {
 		w.end[i]()
 	}
 	w.end = nil
+}
+
+// close ends what runs, and removes what is not kept.
+func (w *world) close() {
+	w.halt()
 	if w.temp {
 		_ = os.RemoveAll(w.dir)
 	}
