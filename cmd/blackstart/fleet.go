@@ -34,11 +34,13 @@ type fleetAccount struct {
 
 // fleetGaps are the hosts of a sound fleet file that need people anyway.
 type fleetGaps struct {
-	NoAgent    []string  `json:"no_agent"`    // nothing phones home from there
-	NeedsHands []handGap `json:"needs_hands"` // no rung that a playbook can use leads to them
-	NoPlaybook []handGap `json:"no_playbook"` // they run a product that no playbook is for
-	Unprovable []string  `json:"unprovable"`  // neither an agent nor a rung into the running system
-	Strict     []string  `json:"strict"`      // waves so small that a limit in percent allows no failure
+	NoAgent []string `json:"no_agent"` // nothing phones home from there
+
+	Levels     []fleet.LevelGap `json:"levels,omitempty"` // data sets that machines cannot verify as far as a restore asks
+	NeedsHands []handGap        `json:"needs_hands"`      // no rung that a playbook can use leads to them
+	NoPlaybook []handGap        `json:"no_playbook"`      // they run a product that no playbook is for
+	Unprovable []string         `json:"unprovable"`       // neither an agent nor a rung into the running system
+	Strict     []string         `json:"strict"`           // waves so small that a limit in percent allows no failure
 }
 
 // handGap is hosts with one reason why.
@@ -121,7 +123,7 @@ func newFleetSchema() *cobra.Command {
 
 // findGaps plans the fleet with every playbook. A host is well served when one of them can repair it.
 func findGaps(f recovery.Fleet, lib *playbook.Library) fleetGaps {
-	gaps := fleetGaps{NoAgent: []string{}, Unprovable: []string{}, Strict: strictWaves(f)}
+	gaps := fleetGaps{NoAgent: []string{}, Unprovable: []string{}, Strict: strictWaves(f), Levels: fleet.LevelGaps(f)}
 	served, hands := map[string]bool{}, map[string]string{}
 	for _, b := range lib.Matching(f.Hosts) {
 		for _, w := range recovery.NewPlan(f, b.Facts, recovery.Scope(f, b.Facts, nil, time.Time{}), recovery.Stock{}).Waves {
@@ -196,6 +198,9 @@ func (g fleetGaps) warn(c *cobra.Command) {
 	}
 	if n := len(g.Unprovable); n > 0 {
 		say(c, "warning: nothing can prove %s, with neither an agent nor a rung into its own running system: %s", plural(n, "host"), named(g.Unprovable))
+	}
+	for _, l := range g.Levels {
+		say(c, "warning: %s can be verified to %s by machines, and a restore asks for %s, so it would wait until a person has looked at a point (backups vouch); give it an engine, a check or invariants: %s", plural(len(l.DataSets), "data set"), l.Reach, l.Asked, named(l.DataSets))
 	}
 	if n := len(g.NoAgent); n > 0 {
 		say(c, "warning: %s without an agent, so nothing is heard from there and proof is fetched over SSH: %s", plural(n, "host"), named(g.NoAgent))

@@ -324,7 +324,7 @@ func (w weighing) why(h *Host) string {
 	case w.method == MethodRestore:
 		return fmt.Sprintf("restore from %s: no way to repair it can be used", refsText(w.offer.Points()))
 	case h.Data == DataPrimary:
-		return "repair in place: it holds the only good copy"
+		return "repair in place: it holds primary data"
 	case h.Data == DataReplica:
 		return "repair first: it can be rebuilt from a peer if that fails"
 	case w.other != nil:

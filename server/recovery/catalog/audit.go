@@ -168,8 +168,33 @@ func (c *Catalog) audit(s *set, now time.Time) AuditRow {
 		c.offSite(&row, s, kept)
 	}
 	c.verification(&row, s, kept, now)
+	c.restorable(&row, s, view)
 	slices.SortStableFunc(row.Findings, func(x, y Finding) int { return slices.Index(worst, x.Code) - slices.Index(worst, y.Code) })
 	return row
+}
+
+// restorable finds data sets of which an incident could restore nothing, whatever the policy promises: a restore asks what the host's
+// tier, or what would be lost, asks.
+func (c *Catalog) restorable(row *AuditRow, s *set, view []recovery.RestorePoint) {
+	told := slices.ContainsFunc(row.Findings, func(f Finding) bool {
+		return f.Code == FindingNeverVerified || f.Code == FindingBelowLevel || f.Code == FindingQuarantined
+	})
+	if s.host == nil || told {
+		return
+	}
+	known := recovery.NewPoints()
+	for _, p := range view {
+		known.Learn(p)
+	}
+	need := c.fleet.Asks(s.host)
+	_, why := known.Best(s.DataSet, need, time.Time{})
+	switch {
+	case why == "":
+	case need > s.reach():
+		row.find(FindingBelowLevel, "an incident could not restore it: that asks for %s, and no machine can verify it further than %s; give it an engine, a check or invariants, or look yourself (backups vouch)", need, s.reach())
+	default:
+		row.find(FindingBelowLevel, "an incident could not restore it: %s", why)
+	}
 }
 
 func oldest(kept []*recovery.RestorePoint) *recovery.RestorePoint {

@@ -1,0 +1,42 @@
+package catalog
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/blackstart-recovery/blackstart/server/recovery"
+)
+
+// Backups that keep every promise of their policy are no answer when an incident could restore none of them.
+func TestAuditTellsWhatCouldNotBeRestored(t *testing.T) {
+	now := time.Date(2024, 7, 19, 6, 0, 0, 0, time.UTC)
+	day := 24 * time.Hour
+	for _, c := range []struct {
+		data recovery.DataClass
+		want string // in a finding; empty: none
+	}{
+		{recovery.DataReplica, ""},
+		{recovery.DataPrimary, "that asks for L3, and no machine can verify it further than L2"},
+	} {
+		f := recovery.Fleet{
+			Tiers: []recovery.Tier{{Name: "first"}}, Hosts: []recovery.Host{{Name: "fs1", Tier: "first", Data: c.data, Agent: true}},
+			Repositories:   []recovery.Repository{{Name: "vault", Kind: recovery.RepositoryRestic, Slots: 1}},
+			BackupPolicies: []recovery.BackupPolicy{{Name: "files", Every: day, Keep: 90 * day, Level: recovery.L2, Verify: 7 * day, Undetected: 30 * day}},
+			DataSets:       []recovery.DataSet{{Name: "shares", Host: "fs1", Kind: recovery.PointFiles, Repository: "vault", Policy: "files", Target: "/srv"}},
+		}
+		cat := New(f)
+		p := recovery.RestorePoint{PointRef: recovery.PointRef{DataSet: "shares", Repository: "vault", ID: "a"}, Kind: recovery.PointFiles, TakenAt: now.Add(-day), SeenAt: now,
+			Checks: []recovery.PointCheck{{Level: recovery.L2, OK: true, At: now.Add(-time.Hour), By: "restore"}}}
+		cat.Apply(recovery.Entry{Seq: 1, At: now, Event: &recovery.PointsLearnt{Points: []recovery.RestorePoint{p}}})
+		said := ""
+		for _, row := range cat.Audit(now).Rows {
+			for _, found := range row.Findings {
+				said += found.Text + "\n"
+			}
+		}
+		if c.want == "" && said != "" || !strings.Contains(said, c.want) {
+			t.Errorf("%s: %s", c.data, said)
+		}
+	}
+}
