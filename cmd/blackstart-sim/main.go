@@ -168,11 +168,12 @@ func asText(out io.Writer, s settings, t sim.Tally, found []*sim.Breach, took ti
 		s.seed, s.seed+uint64(t.Incidents)-1, t.Incidents, t.Hosts, took.Round(time.Second), float64(t.Incidents)/took.Minutes(), days(t.Passed))
 	fmt.Fprintf(out, "  coordinator: %d crashes, %d returns to an older journal, %d leaps of the clock, %d entries written and replayed\n", t.Kills, t.Restores, t.Leaps, t.Entries)
 	fmt.Fprintf(out, "  hosts:       %d crashes, %d jobs, %d scripts executed, %d late or ghost results\n", t.Crashes, t.Jobs, t.Executions, t.Ghosts)
+	fmt.Fprintf(out, "  backups:     %d restores begun by agents, %d swaps\n", t.Restorings, t.Swaps)
 	fmt.Fprintf(out, "  networks:    %d partitions\n", t.Partitions)
 	fmt.Fprintf(out, "  people:      %d acts, of which %d were refused; %d playbook revisions\n", t.Acts, t.Refusals, t.Revisions)
 	fmt.Fprintf(out, "  outcomes:    %s\n", outcomes(t.Outcomes))
 	if t.Unplaced > 0 {
-		fmt.Fprintf(out, "  known hole:  %d hosts were proven in a boot in which a lost script of ours had run, and of which nobody had heard (docs/architecture.md, known limits)\n", t.Unplaced)
+		fmt.Fprintf(out, "  known hole:  %d hosts were proven in a boot in which a lost script or restore of ours had changed them, and of which nobody had heard (docs/architecture.md, known limits)\n", t.Unplaced)
 	}
 	if len(found) == 0 {
 		fmt.Fprintf(out, "every one of %d promises was kept at every step\n", len(sim.Promises()))

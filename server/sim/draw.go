@@ -31,11 +31,14 @@ type odds struct {
 }
 
 func newWorld(seed uint64, o Options) *World {
-	w := &World{seed: seed, rnd: rand.New(rand.NewPCG(seed, 0x6275746c65722d31)), byName: map[string]*machine{}, trace: o.Trace}
+	w := &World{seed: seed, rnd: rand.New(rand.NewPCG(seed, 0x6275746c65722d31)), byName: map[string]*machine{}, byRef: map[recovery.PointRef]*backup{}, trace: o.Trace}
 	w.tally.Outcomes = map[string]int{}
 	w.books = w.drawBooks()
 	if o.Hosts == 0 {
 		w.fleet = w.drawFleet()
+		if w.chance(500) {
+			w.drawStock(&w.fleet)
+		}
 	} else {
 		w.fleet, w.grain = estate(o.Hosts, int(seed%8)), coarse
 	}
@@ -46,6 +49,7 @@ func newWorld(seed uint64, o Options) *World {
 		w.machines = append(w.machines, m)
 		w.byName[m.name()] = m
 	}
+	w.stock()
 	w.house = &house{w: w, disk: newDisk(incident)}
 	w.forget()
 	return w
@@ -185,7 +189,7 @@ func (w *World) drawLadder(h *recovery.Host, outside bool) []recovery.Rung {
 
 func (w *World) drawMachine(h *recovery.Host) *machine {
 	m := &machine{w: w, host: h, site: w.below(3), runs: parked, boot: 1, good: 1, changed: -1, loops: w.draw(15*time.Second, 90*time.Second),
-		claims: map[string]*script{}, cycles: map[string]int{}, reached: w.chance(900)}
+		claims: map[string]*script{}, errands: map[string]*errand{}, cycles: map[string]int{}, reached: w.chance(900)}
 	if h.EDR.Product != "edr" || w.chance(30) {
 		m.runs = own // never hit
 		return m
@@ -265,6 +269,13 @@ func estate(hosts, variant int) recovery.Fleet {
 			}
 		}
 		f.Hosts = append(f.Hosts, h)
+	}
+	if variant%2 == 0 {
+		w.drawStock(&f)
+		for i := range f.Repositories {
+			f.Repositories[i].Slots, f.Repositories[i].Bandwidth = 8, 1000*mb
+			f.Resources[len(f.Resources)-len(f.Repositories)+i].Slots = 8
+		}
 	}
 	actual, _ := estates.LoadOrStore(key, f)
 	return actual.(recovery.Fleet)

@@ -76,6 +76,7 @@ func (h *house) start() {
 		}
 	}
 	h.w.at(h.w.now+5*time.Second, h.flush(h.life))
+	h.w.after(h.w.draw(0, 10*time.Second), h.w.tellAll)
 }
 
 // stop is a power cut, or kill -9.
@@ -114,8 +115,21 @@ func (h *house) compare() {
 			story.State.See(v)
 		}
 	}
+	for _, s := range []*recovery.State{story.State, h.engine.State()} {
+		lookUp(s)
+	}
 	if !reflect.DeepEqual(story.State, h.engine.State()) {
 		h.w.breach("replay-equals-live", "", "the fold of %d entries is another state than the live one: %s", d.synced, difference(story.State, h.engine.State()))
+	}
+}
+
+// lookUp has a state remember all that it only keeps to be quick.
+func lookUp(s *recovery.State) {
+	for _, d := range s.Fleet.DataSets {
+		s.Points.Of(d.Name)
+	}
+	for _, h := range s.Hosts() {
+		s.LadderOf(h)
 	}
 }
 
@@ -199,6 +213,7 @@ func (h *house) attach(l *link, v recovery.Sighting) {
 	h.links[l.m.name()] = l
 	l.sent = ""
 	h.sighted(v)
+	h.errands(l.m)
 }
 
 func (h *house) hear(l *link, v recovery.Sighting) {

@@ -9,11 +9,12 @@ import (
 // link is one stream of an agent to the coordinator. Words on it come in order; the end of it is noticed later, perhaps after the next
 // link has begun.
 type link struct {
-	m    *machine
-	life int    // of the coordinator that it leads to
-	sent string // id of the last request on it
-	cutn bool
-	last time.Duration // when its last word arrives
+	m       *machine
+	life    int    // of the coordinator that it leads to
+	sent    string // id of the last request on it
+	cutn    bool
+	last    time.Duration // when its last word arrives
+	brought time.Duration // when the coordinator's last word does
 }
 
 // connect lets the machine's agent phone home after a while, if it can by then; it tries again as long as the machine is up.

@@ -47,12 +47,16 @@ type machine struct {
 	never   bool // it never boots the rescue system
 	changed int  // boot in which a script last changed its running system; -1: never
 
-	unboots int                // jobs that were to clear its boot target
-	claims  map[string]*script // attempt folders on its disk
-	current *script            // the one that runs
-	cycles  map[string]int     // attempts that switched it on for the rescue system
-	link    *link
-	looks   []truth // what was true each time when its agent looked; a sighting carries the number of its look
+	unboots  int                // jobs that were to clear its boot target
+	claims   map[string]*script // attempt folders on its disk
+	current  *script            // the one that runs
+	cycles   map[string]int     // attempts that switched it on for the rescue system
+	link     *link
+	errands  map[string]*errand // restores that its agent was told of
+	order    []*errand          // the same as they came
+	restores []*errand          // of its data, by whomever
+	copies   []oldCopy          // of its data, from before swaps
+	looks    []truth            // what was true each time when its agent looked; a sighting carries the number of its look
 }
 
 // script is one execution, as the runner's folder on the disk knows it.
@@ -99,6 +103,7 @@ func (m *machine) down(to system) {
 		m.link.cut(m.w.draw(0, 30*time.Second))
 	}
 	m.current = nil // its folder keeps the claim without an exit
+	m.fell()
 }
 
 // restart sends the machine through a start of its own.
@@ -133,6 +138,7 @@ func (m *machine) start() {
 		}
 	}
 	m.runs, m.safe = own, m.w.chance(m.w.odds.safe)
+	m.rose()
 	if m.bad == 0 || m.limps || m.safe {
 		m.crashes = 0
 		m.connect(m.w.draw(time.Second, time.Minute))
@@ -212,6 +218,9 @@ func (m *machine) claim(j recovery.Job, in system, limit time.Duration) *script 
 	m.w.tally.Executions++
 	if m.current != nil {
 		m.w.breach("one-script-at-a-time", m.name(), "%s starts while %s runs", j.ID, m.current.id)
+	}
+	if e := m.restoring(); e != nil {
+		m.w.breach("repair-or-restore", m.name(), "%s starts while %s restores it", j.ID, e.id)
 	}
 	m.current = s
 	tale, took := m.w.tale(m, j)

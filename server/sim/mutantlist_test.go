@@ -23,6 +23,14 @@ const (
 	inScope    = "server/recovery/scope.go"
 	inState    = "server/recovery/fold.go"
 	inSurvey   = "server/recovery/survey.go"
+	inTerms    = "server/recovery/terms.go"
+	inPoints   = "server/recovery/points.go"
+	inStock    = "server/recovery/stock.go"
+	inRestore  = "server/recovery/restore.go"
+	inMethod   = "server/recovery/method.go"
+	inChoose   = "server/recovery/choose.go"
+	inHost     = "server/recovery/host.go"
+	inPeople   = "server/recovery/people.go"
 	inTick     = "server/recovery/tick.go"
 	inUsage    = "server/recovery/usage.go"
 	inWhy      = "server/recovery/why.go"
@@ -60,7 +68,7 @@ var mutants = []mutant{
 	{"one-too-many-in-a-group", inUsage, "a group's limit is exceeded by one", "n >= max(1, g.MaxAtOnce)", "n > max(1, g.MaxAtOnce)", []string{"group-at-once"}},
 	{"one-slot-too-many", inUsage, "a resource gives one slot more than it has", "if n, ok := u.slots[name]; ok && n <= 0 {", "if n, ok := u.slots[name]; ok && n < 0 {", []string{"resource-slots"}},
 	{"slots-are-free-too-early", inSurvey, "a rung's resources are given back before the proof", "			sv.takeAll(rungResources(h.Host, h.lastRung()), 1)", "			_ = rungResources", []string{"resource-slots"}},
-	{"forbidden-reboots", inAttempt, "a rung that restarts is used although the playbook forbids it", "	case r.Restarts() && p.Reboot == RebootForbidden:", "	case false:", []string{"no-forbidden-reboot", "reboot-forbidden", "ladder-order"}},
+	{"forbidden-reboots", inTerms, "a rung that restarts is used although the playbook forbids it", "	case r.Restarts() && t.Reboot == RebootForbidden:", "	case false:", []string{"no-forbidden-reboot", "reboot-forbidden", "ladder-order"}},
 	{"dependencies-do-not-matter", inWhy, "a host starts before what it needs", "			if !sv.up[need] {", "			if false {", []string{"dependencies-first"}},
 	{"relapses-go-unnoticed", inProof, "a recovered host that reports bad content stays recovered", "	case Recovered:\n		if bad {", "	case Recovered:\n		if false {", []string{"relapse-is-noticed"}},
 	{"no-cap", inAttempt, "a host is tried for ever", "len(h.Attempts)-h.base >= s.policy().MaxAttempts }", "false }", []string{"attempt-cap", "ends"}},
@@ -82,4 +90,22 @@ var mutants = []mutant{
 	{"cancels-nothing", inWork, "nobody is told to stop", "			o.Cancel = append(o.Cancel, key)", "			_ = key", []string{"told-to-stop"}},
 	{"proofs-boast", inProof, "the reason of a proof calls every boot new", "	boot := \"boot id \" + v.BootID", "	boot := \"new boot id \" + v.BootID", []string{"proof-tells-what-it-saw"}},
 	{"loses-hosts", inScope, "a host that was never heard of is taken for one that was never hit", "	if !seen {\n		return HostScope{Class: Unknown, Planned: true,", "	if !seen {\n		return HostScope{Class: Unknown,", []string{"accounted", "declares", "scope-evidence"}},
+	{"restores-what-nobody-verified", inPoints, "how far a point was verified does not matter", "	case p.Level() < need:", "	case false:", []string{"last-known-good", "ladder-order", "bad-is-not-restored"}},
+	{"restores-out-of-quarantine", inPoints, "a quarantine keeps nothing from being restored", "q.active() && !q.From.After(moment) {", "q.active() && false {", []string{"last-known-good", "ladder-order", "bad-is-not-restored"}},
+	{"restores-what-is-gone", inPoints, "a point that its repository no longer has is gone back to", "	case p.Gone:", "	case false:", []string{"last-known-good", "ladder-order"}},
+	{"restores-what-came-after-the-cutoff", inStock, "points from after the bad content came in are good enough", "k.Points.Best(d, need, k.Cutoff)", "k.Points.Best(d, need, time.Time{})", []string{"last-known-good", "ladder-order"}},
+	{"primary-data-is-nothing-special", inStock, "primary data is restored without a person's word", "	case h.Data == DataPrimary:\n		o.Approval", "	case false:\n		o.Approval", []string{"restore-consent", "waits-for-a-true-reason"}},
+	{"losses-do-not-matter", inStock, "more than the RPO is lost without a person's word", "	case o.Loss > rpo:", "	case false:", []string{"restore-consent"}},
+	{"a-consent-is-to-anything", inRestore, "a consent holds for other points, too", "slices.Equal(h.approved.points, o.Points()) && ", "", []string{"restore-consent"}},
+	{"a-person-may-restore-first", inPeople, "a person has primary data restored that nobody tried to repair", "	if problem := s.restoreTooSoon(h, rung, v.Rung); problem != \"\" {", "	if problem := s.restoreTooSoon(h, rung, v.Rung); false {", []string{"repair-first"}},
+	{"repositories-have-no-end", inUsage, "restores take no slot of the repository that they read", "	u.takeAll(reads, n)\n", "", []string{"resource-slots", "repository-slots"}},
+	{"restores-have-no-canary", inHost, "a restore counts with the repairs of the playbook", "	if h.Rung < len(h.Host.Ladder) && h.Host.Ladder[h.Rung].Kind == RungRestore {", "	if false {", []string{"canary-first", "ramp"}},
+	{"swaps-leave-nothing", inRestore, "the old copy is no debt", "	e.Debts = s.restoreDebts(h, a, r)\n", "", []string{"swap-is-owed", "nothing-is-lost"}},
+	{"goes-on-after-a-failed-start", inRestore, "a host whose data was swapped, and does not start, is tried again", "	case swapped:\n", "	case false:\n", []string{"swap-is-owed"}},
+	{"forgets-what-restores-find", inRestore, "a point that failed in a restore is restored again", "	s.found(r)\n	if r.Class", "	if r.Class", []string{"last-known-good", "bad-is-not-restored", "ladder-order"}},
+	{"repairs-beside-a-lost-restore", inAttempt, "a repair follows a restore that may still be going on", "a.Method == MethodRestore && a.Result.Class == Lost {", "false {", []string{"never-together", "repair-or-restore"}},
+	{"goes-on-after-a-cancel", inRestore, "a restore that a person has stopped begins again", "	case r.Class == Cancelled && a.Cancel != \"\":", "	case false:", []string{"restore-cancel"}},
+	{"checks-less-than-was-recorded", inRestore, "an agent is asked for less than the journal says", "SeenAt: p.SeenAt}, Level: r.Level}", "SeenAt: p.SeenAt}, Level: L0}", []string{"sent-as-recorded"}},
+	{"chooses-against-a-person", inChoose, "the engine takes another rung than a person has named", "&& !h.named ", "", []string{"ladder-order"}},
+	{"restores-replicas-at-once", inMethod, "data that can be rebuilt is restored before it is repaired", "	case h.Data != DataNone:\n		return w", "	case false:\n		return w", []string{"ladder-order", "restore-consent"}},
 }

@@ -39,7 +39,8 @@ func (w *World) open() {
 		}
 	}
 	h.look()
-	err := h.engine.Declare("operator:ann", recovery.Declare{Incident: incident, Title: "simulated", Fleet: w.fleet, Playbook: w.books[0]}, h.moment)
+	err := h.engine.Declare("operator:ann", recovery.Declare{Incident: incident, Title: "simulated", Fleet: w.fleet, Playbook: w.books[0],
+		Points: w.points(), Cutoff: w.cutoff(), WaveZero: w.chance(200)}, h.moment)
 	h.must(err)
 	switch {
 	case !h.up:
@@ -54,6 +55,14 @@ func (w *World) open() {
 		return
 	}
 	w.after(w.odds.late, w.approve)
+}
+
+// cutoff is when people believe that the bad content came in.
+func (w *World) cutoff() time.Time {
+	if w.chance(800) {
+		return time.Time{}
+	}
+	return epoch.Add(-w.draw(0, 20*time.Hour))
 }
 
 func (w *World) approve() {
@@ -80,11 +89,22 @@ func (w *World) act(in recovery.Input) error {
 	case recovery.Pause:
 		w.quietAt = w.now
 	case recovery.ClearDebt:
-		if m := w.byName[v.Host]; m != nil && v.Debt == recovery.DebtBootTarget {
-			m.target, m.sticks = false, false // somebody stood there, and did it
+		if m := w.byName[v.Host]; m != nil && !v.Accepted {
+			m.settle(v.Debt)
 		}
 	}
 	return nil
+}
+
+// settle is what a person has done who clears a debt.
+func (m *machine) settle(debt string) {
+	if debt == recovery.DebtBootTarget {
+		m.target, m.sticks = false, false // somebody stood there, and did it
+	}
+	for i := range m.copies {
+		c := &m.copies[i]
+		c.removed = c.removed || debt == c.debt()
+	}
 }
 
 // muddle lets somebody do something that people do, sensible or not.
@@ -106,6 +126,8 @@ func (w *World) muddle() {
 		recovery.Approve{Digest: s.Plan.Digest}, recovery.Approve{Digest: "sha256:another"}, recovery.Approve{Wave: wave},
 		recovery.Pause{}, recovery.Resume{}, recovery.Resume{Wave: wave}, recovery.Resume{}, recovery.Close{},
 		recovery.Retry{Host: host}, recovery.Retry{Host: host, Rung: pick(w, "own", "ready", "race", "rescue", "helper", "hands", "none")},
+		recovery.Retry{Host: host, Rung: "restore"}, recovery.ApproveRestore{Host: host, Loss: 1000 * time.Hour}, recovery.ApproveRestore{Host: host, Loss: w.draw(0, 50*time.Hour)},
+		recovery.CancelAttempt{Host: w.restored(host), Reason: "too slow"}, recovery.CancelAttempt{Host: w.restored(host), Reason: "wrong"}, recovery.ClearDebt{Host: host, Debt: w.anyDebt(host), By: by, Note: "we live with it", Accepted: true}, recovery.CancelAttempt{Host: host},
 		recovery.Skip{Host: host, Reason: "gone"}, recovery.Skip{Host: host},
 		recovery.Override{Target: "host:" + host, Reason: "now"}, recovery.Override{Target: fmt.Sprintf("wave:%d", wave), Reason: "now"},
 		recovery.Override{Target: "service:" + w.fleet.Services[0].Name, Reason: "now"}, recovery.Override{Target: "what", Reason: "x"},
@@ -115,12 +137,35 @@ func (w *World) muddle() {
 	))
 }
 
+// restored is a host that is being restored, if there is one.
+func (w *World) restored(otherwise string) string {
+	for _, h := range w.house.engine.State().Hosts() {
+		if n := len(h.Attempts); h.Phase == recovery.Attempting && h.Attempts[n-1].Method == recovery.MethodRestore {
+			return h.Host.Name
+		}
+	}
+	return otherwise
+}
+
+// anyDebt is one that a host owes, if it does.
+func (w *World) anyDebt(host string) string {
+	for _, d := range w.house.engine.State().Host(host).Debts {
+		if d.Cleared.IsZero() {
+			return d.ID
+		}
+	}
+	return "agent-disabled"
+}
+
 // becomeCalm ends the trouble: machines, networks and people do their best from now on, and the incident must come to its end.
 func (w *World) becomeCalm() {
 	w.calm = true
 	w.odds.safe = 0
 	for i := range w.sites {
 		w.sites[i].cut = false
+	}
+	for _, r := range w.repositories {
+		r.trouble = ""
 	}
 	for _, m := range w.machines {
 		m.mute, m.sick, m.deaf, m.never, m.silent, m.door = false, false, false, false, false, ""
@@ -172,6 +217,8 @@ func (w *World) work() {
 		switch {
 		case h.Phase == recovery.NeedsHands:
 			w.byHand(m, h)
+		case why[m.name()].Code == recovery.WaitApproval && s.Approved:
+			_ = w.act(recovery.ApproveRestore{Host: m.name(), Loss: 1000 * time.Hour, Reason: "the department agrees"})
 		case why[m.name()].Code == recovery.WaitDependency && w.someSkipped():
 			_ = w.act(recovery.Override{Target: "host:" + m.name(), Reason: "what it needs was skipped"})
 		case h.Phase == recovery.Skipped && m.bad > 0 || h.Phase == recovery.Attempting:

@@ -22,6 +22,11 @@ func Promises() []audit.Invariant {
 		{Name: "executes-at-most-once", Promise: "A script is started at most once for an attempt id, whatever crashes.", Source: "rule: exactly one attempt at a time, once"},
 		{Name: "one-script-at-a-time", Promise: "No script starts on a host while another one runs there.", Source: "rule: exactly one attempt at a time, once"},
 		{Name: "one-power-cycle", Promise: "A host is switched on for the rescue system at most once for an attempt id.", Source: "rule: exactly one attempt at a time, once"},
+		{Name: "swaps-at-most-once", Promise: "A host's data is swapped at most once for an attempt id, whatever crashes.", Source: "rule: exactly one attempt at a time, once"},
+		{Name: "repair-or-restore", Promise: "No script runs on a host while its data is being restored, and the other way round.", Source: "design 3.4: never together"},
+		{Name: "repository-slots", Promise: "No more restores read a repository at one moment than it has slots.", Source: "field truth 10"},
+		{Name: "bad-is-not-restored", Promise: "Nothing that is truly bad is restored once the journal knows a check that failed.", Source: "field truth 8"},
+		{Name: "nothing-is-lost", Promise: "Wherever data was swapped the old is kept, and owed, until a person clears that.", Source: "field truth 8; design 3.4"},
 		{Name: "no-forbidden-reboot", Promise: "We restart no host whose playbook forbids it.", Source: "field truth 2"},
 		{Name: "recovered-is-well", Promise: "A host that is recovered was truly well when it gave its last proof.", Source: "field truth 4; rule: proof"},
 		{Name: "stale-changes-nothing", Promise: "The result of an attempt that is over, or never was, changes nothing.", Source: "rule: exactly one attempt at a time, once"},
@@ -47,6 +52,7 @@ func (h *house) judge(e recovery.Entry) {
 	}
 	h.read(e)
 	h.w.time(e.Event)
+	h.w.condemn(e.Event)
 	switch v := e.Event.(type) {
 	case *recovery.PlaybookRevised:
 		h.w.revised, h.w.probed = v.Playbook.Digest == h.w.books[1].Digest, true
@@ -103,13 +109,15 @@ func (h *house) isWell(v *recovery.HostRecovered) {
 	}
 }
 
-// unplaced reports the one known way in which a host is proven in the boot in which our script ran: the coordinator was killed in mid-attempt, found the
-// host unreachable when it was back, and nobody had ever heard of that boot. It is told in docs/architecture.md, and counted.
+// unplaced reports the two known ways in which a host is proven in the boot in which we changed it: the coordinator was killed in mid-attempt, found the
+// host unreachable when it was back, and nobody had ever heard of that boot; or a restore was lost whose swap had begun, and its own agent ends that
+// when it starts again. The first is told in docs/architecture.md, and both are counted.
 func (h *house) unplaced(m *machine) bool {
 	x := h.engine.State().Host(m.name())
 	for _, a := range slices.Backward(x.Attempts) {
 		if a.Result.Class == recovery.Succeeded || a.Result.Class == recovery.Lost {
-			return a.Result.Class == recovery.Lost && a.Result.Boot == "" && a.Rung >= 0 && x.Host.Ladder[a.Rung].Environment == recovery.EnvLinux && m.changed == m.boot
+			inOwn := a.Rung >= 0 && (x.Host.Ladder[a.Rung].Environment == recovery.EnvLinux || a.Runner == m.name())
+			return a.Result.Class == recovery.Lost && a.Result.Boot == "" && inOwn && m.changed == m.boot
 		}
 	}
 	return false
@@ -122,14 +130,25 @@ func (h *house) isRecorded(j recovery.Job) {
 		h.w.breach("intent-before-act", j.Host.Name, "%s is sent and is not on disk", j.ID)
 		return
 	}
-	book := h.w.books[0]
-	if h.w.revisedBy(e.Attempt.Playbook) {
-		book = h.w.books[1]
+	if j.Kind == recovery.JobRestore {
+		h.isRecordedRestore(j, e.Attempt)
+		return
 	}
+	book := h.w.book(e.Attempt.Playbook)
 	restart := book.Reboot == recovery.RebootRequired || j.Rung.Restarts() && book.Reboot != recovery.RebootForbidden
 	if a := e.Attempt; j.Playbook != a.Playbook || j.Rung.Name != a.RungName || j.Timeout != a.Timeout || j.Reboot != restart {
 		h.w.breach("sent-as-recorded", j.Host.Name, "%s is sent with %s on %s for %s, restart %v; recorded was %s on %s for %s", j.ID,
 			j.Playbook, j.Rung.Name, j.Timeout, j.Reboot, a.Playbook, a.RungName, a.Timeout)
+	}
+}
+
+func (h *house) isRecordedRestore(j recovery.Job, a recovery.Attempt) {
+	same := slices.EqualFunc(j.Sets, a.Restores, func(x recovery.SetWork, r recovery.Restore) bool {
+		return x.Point.PointRef == r.Point && x.Set.Name == r.Point.DataSet && x.Repository.Name == r.Point.Repository && x.Level == r.Level && (x.Target.IsZero() || x.Target.Equal(r.Moment))
+	})
+	restart := a.Runner == a.Host && h.w.book(a.Playbook).Reboot == recovery.RebootRequired
+	if !same || j.Runner != a.Runner || j.Rung.Name != a.RungName || j.Timeout != a.Timeout || j.Reboot != restart {
+		h.w.breach("sent-as-recorded", j.Host.Name, "%s is sent to %s for %s, restart %v, with %+v; recorded was %+v", j.ID, j.Runner, j.Timeout, j.Reboot, j.Sets, a)
 	}
 }
 
@@ -282,6 +301,7 @@ func (w *World) conclude() {
 		w.breach(b.Invariant, b.Host, "%s", b.Detail)
 	}
 	for _, m := range w.machines {
+		w.keptCopies(s, m)
 		if s.Aborted && m.target && !m.deaf && w.powered(m) && m.unboots == 0 {
 			w.breach("rescue-is-a-debt", m.name(), "the incident was aborted, it would start into the rescue system, and nobody has tried to clear that")
 		}
@@ -290,6 +310,23 @@ func (w *World) conclude() {
 		h := s.Host(m.name())
 		if h.Phase != recovery.Recovered && h.Phase != recovery.Skipped && !s.Aborted {
 			w.breach("accounted", m.name(), "it was hit, the incident is %s, and it is %s (%s)", s.Outcome, h.Phase, h.Reason)
+		}
+	}
+}
+
+// keptCopies holds the old data of a machine against what is owed: where the journal knows of a swap there is a debt, and a copy is removed
+// only by a person who clears that.
+func (w *World) keptCopies(s *recovery.State, m *machine) {
+	h := s.Host(m.name())
+	for _, c := range m.copies {
+		for _, a := range h.Attempts {
+			told := a.ID == c.attempt && slices.ContainsFunc(a.Result.Sets, func(x recovery.SetResult) bool { return x.DataSet == c.set && x.Swapped })
+			owed := slices.ContainsFunc(h.Debts, func(d recovery.Debt) bool {
+				return d.ID == c.debt() && (!c.removed || !d.Cleared.IsZero() && !d.Accepted)
+			})
+			if told && !owed {
+				w.breach("nothing-is-lost", m.name(), "the copy of %s that %s has kept is removed: %v, and its debts are %+v", c.set, c.attempt, c.removed, h.Debts)
+			}
 		}
 	}
 }

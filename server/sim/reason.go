@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"github.com/blackstart-recovery/blackstart/server/recovery"
 )
 
@@ -37,7 +39,7 @@ func (w *World) lie(s *recovery.State, x *recovery.HostState, r recovery.Reason,
 	case recovery.WaitAborted:
 		return unless(s.Aborted, "nothing is aborted")
 	case recovery.WaitApproval:
-		return unless(!s.Approved, "the plan is approved")
+		return unless(!s.Approved || asksConsent(x), "the plan is approved, and nothing is lost by its next attempt")
 	case recovery.WaitWave:
 		return unless(x.Wave < 1 || wave.OpenedAt.IsZero(), "its wave is open")
 	case recovery.WaitHeld:
@@ -75,6 +77,11 @@ func (w *World) lie(s *recovery.State, x *recovery.HostState, r recovery.Reason,
 	return "nothing holds it, and it has not started"
 }
 
+// asksConsent: only a restore of data that can be lost waits for a person.
+func asksConsent(x *recovery.HostState) bool {
+	return x.Rung < len(x.Host.Ladder) && x.Host.Ladder[x.Rung].Kind == recovery.RungRestore && x.Host.Data != recovery.DataNone
+}
+
 func unless(ok bool, lie string) string {
 	if ok {
 		return ""
@@ -88,10 +95,12 @@ type use struct {
 	group map[string]int // members that are worked on
 	down  map[string]int // members that do not serve
 	wave  map[[2]any]int // unproven or proven and soaking hosts
+
+	repositories []recovery.Repository
 }
 
 func (w *World) usage(s *recovery.State) use {
-	u := use{slots: map[string]int{recovery.ResourceSSH: recovery.DefaultSSHSlots}, group: map[string]int{}, down: map[string]int{}, wave: map[[2]any]int{}}
+	u := use{slots: map[string]int{recovery.ResourceSSH: recovery.DefaultSSHSlots}, group: map[string]int{}, down: map[string]int{}, wave: map[[2]any]int{}, repositories: s.Fleet.Repositories}
 	for _, r := range s.Fleet.Resources {
 		u.slots[r.Name] = r.Slots
 	}
@@ -110,7 +119,13 @@ func (w *World) usage(s *recovery.State) use {
 			u.wave[[2]any{x.Wave, x.Host.OS}]++
 		}
 		if attempting {
-			u.slots[recovery.ResourceSSH]--
+			if reads := readFrom(x.Attempts[len(x.Attempts)-1]); len(reads) > 0 {
+				for name := range reads {
+					u.slots[name]--
+				}
+			} else {
+				u.slots[recovery.ResourceSSH]--
+			}
 			for _, r := range x.Host.Resources {
 				u.slots[r]--
 			}
@@ -124,11 +139,29 @@ func (w *World) usage(s *recovery.State) use {
 	return u
 }
 
-// full reports whether a resource that the host's next attempt needs has no free slot.
+// readFrom are the repositories that an attempt reads.
+func readFrom(a recovery.Attempt) map[string]bool {
+	names := map[string]bool{}
+	for _, r := range a.Restores {
+		names[r.Point.Repository] = true
+	}
+	return names
+}
+
+// full reports whether a resource that the host's next attempt needs has no free slot. A stateless host may be about to take any of its
+// rungs.
 func (u use) full(x *recovery.HostState) bool {
-	names := append([]string{recovery.ResourceSSH}, x.Host.Resources...)
-	if x.Rung < len(x.Host.Ladder) {
-		names = append(names, x.Host.Ladder[x.Rung].Resources...)
+	names := slices.Clone(x.Host.Resources)
+	for i, r := range x.Host.Ladder {
+		switch {
+		case i != x.Rung && x.Host.Data != recovery.DataNone:
+		case r.Kind == recovery.RungRestore:
+			for _, repository := range u.repositories {
+				names = append(names, repository.Name)
+			}
+		default:
+			names = append(append(names, recovery.ResourceSSH), r.Resources...)
+		}
 	}
 	for _, n := range names {
 		if u.slots[n] <= 0 {

@@ -10,22 +10,28 @@ import (
 // job is what a remedy does for the coordinator in one of its lives. It dies with it; what runs on a machine does not.
 type job struct {
 	engine.Start
-	h       *house
-	m       *machine
-	life    int
-	began   time.Duration
-	over    bool
-	claimed bool // a script was started or joined
-	dropped bool // it was told to stop
-	stuck   bool // a fault in the remedy: it tells its result long after its lease, or never, and hears no cancelling
+	h        *house
+	m        *machine
+	runner   *machine // whose agent does it, where one does
+	on       *link    // over which that agent was told last
+	stopping bool     // it was told to let go of it
+	life     int
+	began    time.Duration
+	over     bool
+	claimed  bool // a script was started or joined
+	dropped  bool // it was told to stop
+	stuck    bool // a fault in the remedy: it tells its result long after its lease, or never, and hears no cancelling
 }
 
 // launch carries out the order to start a job. Its intent must be on disk.
 func (h *house) launch(start engine.Start) {
 	w := h.w
 	j := &job{Start: start, h: h, m: w.byName[start.Host.Name], life: h.life, began: w.now}
-	if start.Kind == recovery.JobRepair {
+	if start.Kind == recovery.JobRepair || start.Kind == recovery.JobRestore {
 		h.isRecorded(start.Job)
+	}
+	if start.Runner != "" {
+		j.runner = w.byName[start.Runner]
 	}
 	if start.Kind == recovery.JobUnboot {
 		j.m.unboots++
@@ -35,11 +41,13 @@ func (h *house) launch(start engine.Start) {
 	}
 	h.jobs[start.ID] = j
 	w.tally.Jobs++
-	j.stuck = start.Kind != recovery.JobUnboot && w.chance(w.odds.stuck) // see the known limits in docs/architecture.md
+	j.stuck = start.Kind != recovery.JobUnboot && start.Kind != recovery.JobCancel && w.chance(w.odds.stuck) // see the known limits in docs/architecture.md
 	if start.Kind == recovery.JobRepair {
 		j.after(start.Timeout+w.draw(0, time.Second), func() { j.end(j.outOfTime()) })
 	}
 	switch {
+	case start.Kind == recovery.JobRestore || start.Kind == recovery.JobCancel:
+		j.errand()
 	case start.Kind == recovery.JobVerify:
 		j.after(w.draw(time.Second, 20*time.Second), j.probe)
 	case start.Kind == recovery.JobUnboot:
@@ -105,6 +113,9 @@ func (j *job) cancel() {
 		return
 	}
 	r := recovery.Result{Class: recovery.Cancelled, Signature: "cancelled"}
+	if j.Kind == recovery.JobRestore {
+		r = recovery.Result{Class: recovery.Lost, Signature: "cancelled in mid-run"}
+	}
 	if j.claimed {
 		r = j.lost("cancelled in mid-run")
 	}

@@ -16,6 +16,8 @@ func (t *Tally) add(o Tally) {
 	t.Entries += o.Entries
 	t.Jobs += o.Jobs
 	t.Executions += o.Executions
+	t.Restorings += o.Restorings
+	t.Swaps += o.Swaps
 	t.Kills += o.Kills
 	t.Restores += o.Restores
 	t.Leaps += o.Leaps

@@ -40,7 +40,7 @@ func TestPromisesAreKept(t *testing.T) {
 		t.Errorf("%v\nreplay: go run ./cmd/blackstart-sim --seed %d --count 1 -v", b, b.Seed)
 	}
 	for what, n := range map[string]int{"kills": sum.Kills, "restores": sum.Restores, "leaps": sum.Leaps, "executions": sum.Executions, "ghosts": sum.Ghosts,
-		"partitions": sum.Partitions, "acts": sum.Acts, "refusals": sum.Refusals, "revisions": sum.Revisions} {
+		"partitions": sum.Partitions, "acts": sum.Acts, "restorings": sum.Restorings, "swaps": sum.Swaps, "refusals": sum.Refusals, "revisions": sum.Revisions} {
 		if n < 10 {
 			t.Errorf("in %d incidents there were only %d %s", sum.Incidents, n, what)
 		}

@@ -15,7 +15,7 @@ func (w *World) trouble() {
 	w.after(w.draw(0, 2*w.odds.pace), w.trouble)
 	m := w.anyMachine()
 	kinds := []func(*machine){
-		w.crash, w.crash, w.crash, w.partition, w.ghost, w.ghost, w.jump, w.olderCopy, w.keepCopy, w.keepCopy, w.massSilence, w.impostor, w.impostor, w.revise, w.confuse,
+		w.crash, w.crash, w.crash, w.partition, w.ghost, w.ghost, w.jump, w.olderCopy, w.keepCopy, w.keepCopy, w.massSilence, w.impostor, w.impostor, w.revise, w.confuse, w.news, w.news, w.news, w.repositoryTrouble,
 		func(m *machine) { m.spoil() },
 		func(m *machine) { m.parkNow() },
 		func(m *machine) { m.sick = !m.sick; m.tell() },
@@ -121,6 +121,7 @@ func (w *World) olderCopy(*machine) {
 	h.disk.restore(h.copies[w.below(len(h.copies))])
 	h.copies = nil
 	for _, m := range w.machines {
+		m.forgetErrands()
 		clear(m.cycles) // nobody can know what the lost tail of the journal had sent, and what that had changed
 		m.changed = -1
 		for _, s := range m.claims {
@@ -136,6 +137,23 @@ func (w *World) olderCopy(*machine) {
 			h.settle()
 		}
 	})
+}
+
+// forgetErrands is what people do whose journal is an older one: restores that it may not know are stopped, and their claims put away.
+func (m *machine) forgetErrands() {
+	m.fell()
+	clear(m.errands)
+	m.order, m.restores, m.copies = nil, nil, nil
+}
+
+// repositoryTrouble lets a repository fail all who use it, for a while.
+func (w *World) repositoryTrouble(*machine) {
+	if len(w.repositories) == 0 {
+		return
+	}
+	r := pick(w, w.repositories...)
+	r.trouble = pick(w, recovery.Unreachable, recovery.Unreachable, recovery.AuthRefused)
+	w.after(w.draw(time.Minute, 2*time.Hour), func() { r.trouble = "" })
 }
 
 // ghost delivers the result of an attempt that is over, or of one that never was. It must change nothing.

@@ -3,7 +3,7 @@
 // every step what must always hold. The same seed always plays the same incident, so a failure is replayed by its seed alone.
 //
 // What it simulates is told in machine.go (hosts), link.go (agents and their streams), remedy.go and ascent.go (scripts, power, boot
-// targets), house.go and disk.go (the coordinator's machine), people.go and trouble.go (what goes wrong). The promises are in promise.go
+// targets), stock.go (backups, and what is known of them), hub.go and errand.go (restores by agents), house.go and disk.go (the coordinator's machine), people.go and trouble.go (what goes wrong). The promises are in promise.go
 // and in server/recovery/audit, which reads the journal alone.
 package sim
 
@@ -22,30 +22,33 @@ const incident = "sim-1"
 
 // World is one simulated incident.
 type World struct {
-	seed      uint64
-	rnd       *rand.Rand
-	now       time.Duration // since epoch, the true time
-	grain     time.Duration // what is taken for one moment
-	queue     queue
-	fleet     recovery.Fleet
-	books     [2]recovery.Playbook // as declared, and revised
-	revised   bool                 // the incident runs the second
-	revisedAt time.Time            // on the incident's entries
-	probed    bool                 // agents have been told the second one's probes
-	machines  []*machine           // by name
-	byName    map[string]*machine
-	sites     []site
-	odds      odds
-	calm      bool // nothing goes wrong any more, and people do their best
-	house     *house
-	listening listening
-	hit       []*machine // truly, when the incident was declared
-	nothing   bool       // nobody was hit, so there was nothing to declare
-	resumed   bool       // a person has resumed, and so accepted silences
-	quietAt   time.Duration
-	tally     Tally
-	failed    *Breach
-	trace     func(format string, args ...any)
+	seed         uint64
+	rnd          *rand.Rand
+	now          time.Duration // since epoch, the true time
+	grain        time.Duration // what is taken for one moment
+	queue        queue
+	fleet        recovery.Fleet
+	books        [2]recovery.Playbook // as declared, and revised
+	revised      bool                 // the incident runs the second
+	revisedAt    time.Time            // on the incident's entries
+	probed       bool                 // agents have been told the second one's probes
+	machines     []*machine           // by name
+	byName       map[string]*machine
+	backups      []*backup
+	byRef        map[recovery.PointRef]*backup
+	repositories []*repository
+	sites        []site
+	odds         odds
+	calm         bool // nothing goes wrong any more, and people do their best
+	house        *house
+	listening    listening
+	hit          []*machine // truly, when the incident was declared
+	nothing      bool       // nobody was hit, so there was nothing to declare
+	resumed      bool       // a person has resumed, and so accepted silences
+	quietAt      time.Duration
+	tally        Tally
+	failed       *Breach
+	trace        func(format string, args ...any)
 }
 
 // site is a place with a network of its own.
@@ -64,6 +67,8 @@ type Tally struct {
 	Leaps      int            `json:"leaps"`    // of its clock
 	Jobs       int            `json:"jobs"`
 	Executions int            `json:"executions"` // of scripts
+	Restorings int            `json:"restorings"` // restores from backup that an agent began
+	Swaps      int            `json:"swaps"`      // and that came to their swap
 	Crashes    int            `json:"crashes"`    // of hosts
 	Partitions int            `json:"partitions"`
 	Ghosts     int            `json:"ghosts"` // results that nobody waited for
@@ -129,6 +134,14 @@ func (w *World) playbook() recovery.Playbook {
 	return w.books[0]
 }
 
+// book is the version with a digest.
+func (w *World) book(digest string) recovery.Playbook {
+	if w.revisedBy(digest) {
+		return w.books[1]
+	}
+	return w.books[0]
+}
+
 func (w *World) revisedBy(digest string) bool { return digest == w.books[1].Digest }
 
 // connected reports whether the coordinator and a host can reach each other.
@@ -139,11 +152,7 @@ func (w *World) powered(m *machine) bool { return m.host.Power != nil && !w.site
 
 // restarts holds every restart of ours against the playbook that the attempt runs.
 func (w *World) restarts(m *machine, j recovery.Job) {
-	book := w.books[0]
-	if w.revisedBy(j.Playbook) {
-		book = w.books[1]
-	}
-	if book.Reboot == recovery.RebootForbidden {
+	if book := w.book(j.Playbook); book.Reboot == recovery.RebootForbidden {
 		w.breach("no-forbidden-reboot", m.name(), "%s restarts it, which playbook %s forbids", j.ID, book.Digest)
 	}
 }

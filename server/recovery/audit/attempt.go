@@ -177,11 +177,11 @@ func (a *Auditor) attemptEnded(h *host, v *recovery.AttemptEnded) {
 	}
 	if v.Late {
 		at.late = true
-		a.restoreFound(h, at, v)
-		a.oweAll(h, v.Debts)
 		if at.class == recovery.TimedOut || at.class == recovery.Lost { // it is known now what came of it
+			a.restoreFound(h, at, v)
 			at.class = v.Result.Class
 		}
+		a.oweAll(h, v.Debts)
 		return
 	}
 	follows := h.following()

@@ -63,6 +63,7 @@ const (
 	repairFirst    = "repair-first"
 	restoreCancel  = "restore-cancel"
 	swapOwed       = "swap-is-owed"
+	neverTogether  = "never-together"
 )
 
 var invariants = []Invariant{
@@ -119,4 +120,5 @@ var invariants = []Invariant{
 	{repairFirst, "primary data is restored only when every rung above that can be used was tried", "design 3.4: method"},
 	{restoreCancel, "only a person lets go of an attempt, with a reason, and only of a restore; what comes next is for a person, too", "design 3.4: restore"},
 	{swapOwed, "what a restore has swapped in leaves the old copy and what is to be entered again as debts, and its host, when it fails after that, goes to a person", "field truths 6 and 8"},
+	{neverTogether, "after a restore of which nobody knows how far it came no other attempt follows before a person has looked: an agent may still be at it", "design 3.4: repair and restore never run on one host together"},
 }

@@ -162,16 +162,6 @@ func (h *host) ladder(rung int) recovery.Rung {
 	return h.spec.Ladder[rung]
 }
 
-// nextUsable is the first rung from i on that can be used, or -1.
-func (h *host) nextUsable(i int) int {
-	for ; i < len(h.usable); i++ {
-		if h.usable[i] {
-			return i
-		}
-	}
-	return -1
-}
-
 func (h *host) canUse(rung int) bool { return rung >= 0 && rung < len(h.usable) && h.usable[rung] }
 
 func (h *host) owes(debt string) bool { return slices.Contains(h.debts, debt) }

@@ -74,9 +74,26 @@ func (p *point) check(c recovery.PointCheck) bool {
 	return true
 }
 
+// suspect takes a word on quarantine. While it is not lifted a later one can only widen it.
 func (p *point) suspect(q *recovery.Quarantine) {
-	if q != nil && (p.Quarantine == nil || q.At.After(p.Quarantine.At)) {
+	old := p.Quarantine
+	switch {
+	case q == nil:
+	case old == nil || old.Lifted && !q.Lifted && q.At.Equal(old.At):
 		p.Quarantine = q
+	case old.Lifted || q.Lifted:
+		if q.At.After(old.At) {
+			p.Quarantine = q
+		}
+	default:
+		wide := *old
+		if q.From.Before(wide.From) {
+			wide.From = q.From
+		}
+		if q.At.After(wide.At) {
+			wide.At = q.At
+		}
+		p.Quarantine = &wide
 	}
 }
 

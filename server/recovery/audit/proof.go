@@ -119,6 +119,9 @@ func (a *Auditor) proofFailed(h *host, v *recovery.ProofFailed) {
 	if h.proven {
 		a.broken(legalMove, h.name, "its proof failed, and had been given: that is a relapse")
 	}
+	if v.Next == recovery.Waiting && h.lostRestore() {
+		a.broken(neverTogether, h.name, "it is not proven after a restore of which nobody knows how far it came, and another attempt follows: a person looks first")
+	}
 	if v.Next == recovery.Waiting {
 		a.climbs(h, v.Rung, recovery.Failed, h.following())
 		if h.lastRung() < 0 {

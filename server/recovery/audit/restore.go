@@ -66,7 +66,21 @@ func (h *host) following() int {
 		}
 	}
 	for _, i := range rungs {
-		if h.usable[i] {
+		switch above := h.untried(i); {
+		case !h.usable[i]:
+		case h.restores(i) && above >= 0:
+			return above
+		default:
+			return i
+		}
+	}
+	return -1
+}
+
+// untried is a rung above one that can be used and was never tried: data that can be lost is repaired by it before it is restored. -1: none.
+func (h *host) untried(rung int) int {
+	for i := range rung {
+		if h.spec.Data != recovery.DataNone && h.usable[i] && !h.restores(i) && !slices.ContainsFunc(h.attempts, func(x attempt) bool { return x.rung == i }) {
 			return i
 		}
 	}
@@ -143,10 +157,8 @@ func (a *Auditor) lossLets(h *host, at recovery.Attempt, loss time.Duration) {
 	if (primary || loss > rpo) && !agreed {
 		a.broken(restoreConsent, h.name, "%s loses %s of %s data, its RPO is %s, and no person has approved that from these points", at.ID, loss, h.spec.Data, rpo)
 	}
-	for i := range at.Rung {
-		if primary && h.usable[i] && !slices.ContainsFunc(h.attempts, func(x attempt) bool { return x.rung == i }) {
-			a.broken(repairFirst, h.name, "%s restores primary data, and rung %s was never tried", at.ID, h.ladder(i).Name)
-		}
+	if above := h.untried(at.Rung); primary && above >= 0 {
+		a.broken(repairFirst, h.name, "%s restores primary data, and rung %s was never tried", at.ID, h.ladder(above).Name)
 	}
 }
 
@@ -191,10 +203,21 @@ func (a *Auditor) restoreEnds(h *host, at *attempt, v *recovery.AttemptEnded) (s
 		return false
 	case swapped && v.Next != recovery.NeedsHands:
 		a.broken(swapOwed, h.name, "%s ends with %s after its swap, and leads to %s: a person looks", at.id, class, v.Next)
+	case class == recovery.TimedOut && v.Result.Signature == leaseRanOut && v.Next != recovery.NeedsHands:
+		a.broken(neverTogether, h.name, "nobody knows how far %s came, and it leads to %s: a person looks first", at.id, v.Next)
 	case class == recovery.Cancelled && (at.cancel || at.cancelled) && v.Next != recovery.NeedsHands:
 		a.broken(restoreCancel, h.name, "%s was let go of as a person wanted, and leads to %s: that person says what comes next", at.id, v.Next)
 	}
 	return v.Next == recovery.NeedsHands
+}
+
+// leaseRanOut is the signature of an attempt that the engine let go of without a result.
+const leaseRanOut = "lease ran out"
+
+// lostRestore: an agent may still be at it.
+func (h *host) lostRestore() bool {
+	n := len(h.attempts)
+	return n > 0 && h.attempts[n-1].restore && h.attempts[n-1].class == recovery.Lost
 }
 
 // swapLeaves: what was swapped in leaves the old copy, and what people have to enter again, as debts, whenever its result comes.

@@ -36,12 +36,6 @@ func stocked(data recovery.DataClass, change ...func(s *story)) *story {
 	}}, change...)...)
 }
 
-// set is the data set of a stocked host.
-func (s *story) set(host string) *recovery.DataSet {
-	i := slices.IndexFunc(s.fleet.DataSets, func(d recovery.DataSet) bool { return d.Name == host+"-data" })
-	return &s.fleet.DataSets[i]
-}
-
 func (s *story) restoring(host, id string) *recovery.AttemptStarted {
 	e := s.starting(host, onRestore)
 	hours := map[string]int{"new": 4, "old": 28}
@@ -147,6 +141,28 @@ var restoreStories = []broken{
 	{"last-known-good", "in quarantine by word", learnt(func(p *recovery.RestorePoint) {
 		p.Quarantine = &recovery.Quarantine{From: p.TakenAt, At: t0, By: "ann", Reason: "odd"}
 	})},
+	{"last-known-good", "a later quarantine that is narrower frees nothing", func() *story {
+		s := stocked(recovery.DataNone, func(s *story) { s.points[0].Kind, s.points[0].Until = recovery.PointDatabase, t0 }).begin()
+		for i, from := range []int{-5, -1} {
+			s.news(func(p *recovery.RestorePoint) {
+				p.Kind, p.Until = recovery.PointDatabase, t0
+				p.Quarantine = &recovery.Quarantine{From: t0.Add(time.Duration(from) * time.Hour), At: t0.Add(time.Duration(i)), By: "ann"}
+			})
+		}
+		return s.restores("a1", "new")
+	}},
+	{"last-known-good", "a later quarantine that is wider", func() *story {
+		s := stocked(recovery.DataNone, func(s *story) { s.points[0].Kind, s.points[0].Until = recovery.PointDatabase, t0 }).begin()
+		for i, from := range []int{-1, -5} {
+			s.news(func(p *recovery.RestorePoint) {
+				p.Kind, p.Until = recovery.PointDatabase, t0
+				p.Quarantine = &recovery.Quarantine{From: t0.Add(time.Duration(from) * time.Hour), At: t0.Add(time.Duration(i)), By: "ann"}
+			})
+		}
+		e := s.restoring("a1", "new")
+		e.Attempt.Restores[0].Moment = t0.Add(-time.Hour - time.Second)
+		return s.tell(e)
+	}},
 	{"last-known-good", "a later check failed", learnt(func(p *recovery.RestorePoint) {
 		p.Checks = append(p.Checks, bad(t0))
 	})},
@@ -257,6 +273,31 @@ var restoreStories = []broken{
 		s := stocked(recovery.DataNone).begin().restores("a1", "new")
 		return s.tell(s.swapping("a1", recovery.Failed, recovery.Waiting))
 	}},
+	{"never-together", "a repair after a lease that ran out", func() *story {
+		s := stocked(recovery.DataNone).begin().restores("a1", "new")
+		e := s.ending("a1", recovery.TimedOut, recovery.Waiting)
+		e.Result.Signature = "lease ran out"
+		return s.tell(e)
+	}},
+	{"never-together", "a repair after a restore that was lost", func() *story {
+		s := stocked(recovery.DataNone).begin().restores("a1", "new").ends("a1", recovery.Lost, recovery.Verifying).after(time.Hour)
+		return s.tell(&recovery.ProofFailed{Host: "a1", Next: recovery.Waiting})
+	}},
+	{"honest-outcome", "a debt that is lived with, and not named", func() *story {
+		s := tale().begin().share().clear("a1").tell(&recovery.DebtCleared{Host: "c1", Debt: "agent-disabled", By: "ann", Accepted: true})
+		s.after(5*time.Minute).tell(&recovery.WavePassed{Wave: 1}).tell(s.opening(2)).skip("a2", "a3", "a4", "a5", "b1", "b2")
+		s.tell(&recovery.HoldOverridden{Target: "wave:2", Reason: "scrapped"}).tell(&recovery.WavePassed{Wave: 2})
+		return s.tell(s.closing(recovery.OutcomeWithExceptions, 7))
+	}},
+	{"ladder-order", "a replica's restore before a rung above that was never tried", func() *story {
+		s := stocked(recovery.DataReplica, rpo(5*time.Hour)).begin().tell(&recovery.HostReturned{Host: "a1", Rung: 1, Named: true})
+		e := s.starting("a1", 1)
+		e.Canary = true
+		s.tell(e)
+		end := s.ending("a1", recovery.NothingFound, recovery.Waiting)
+		end.Rung = onRestore
+		return s.tell(end)
+	}},
 	{"close-whole", "the old copy is there still", func() *story {
 		s := stocked(recovery.DataNone, func(s *story) { s.playbook.Debts = nil }).begin().restores("c1", "new")
 		s.tell(s.swapping("c1", recovery.Succeeded, recovery.Verifying)).proves("c1").after(10 * time.Minute).tell(&recovery.HostRecovered{Host: "c1"})
@@ -298,6 +339,22 @@ var restoreStories = []broken{
 		s := stocked(recovery.DataNone, func(s *story) { s.points = s.points[2:] }).begin()
 		return s.restores("a1", "new")
 	}},
+	{"ladder-order", "the hands board while it could be repaired instead", func() *story {
+		s := stocked(recovery.DataNone, func(s *story) { s.points = s.points[:1] })
+		for i := range s.plan.Waves[0].Hosts {
+			if h := &s.plan.Waves[0].Hosts[i]; h.Host == "a1" {
+				h.Rung = onRestore
+			}
+		}
+		return s.begin().news(func(p *recovery.RestorePoint) { p.Gone = true }).after(time.Minute).tell(&recovery.HostNeedsHands{Host: "a1"})
+	}},
+	{"ladder-order", "from a point in quarantine, the only one", func() *story {
+		s := stocked(recovery.DataNone, func(s *story) { s.points = s.points[:1] }).begin()
+		s.news(func(p *recovery.RestorePoint) {
+			p.Quarantine = &recovery.Quarantine{From: p.TakenAt, At: t0, By: "ann"}
+		})
+		return s.restores("a1", "new")
+	}},
 	{"tries-per-rung", "the same point a third time", func() *story {
 		s := stocked(recovery.DataNone).begin()
 		for range 2 {
@@ -316,6 +373,12 @@ var restoreStories = []broken{
 		e.Result.Boot = "a1-boot1"
 		return s.tell(e).proves("a1")
 	}},
+	{"proof-after-restart", "the boot in which its own agent's restore failed", func() *story {
+		s := stocked(recovery.DataNone).begin().restores("a1", "new")
+		e := s.failing("a1", onRestore)
+		e.Result.Boot = "a1-boot1"
+		return s.tell(e).proves("a1")
+	}},
 }
 
 // s2 is the end of a1's first restore, which leads to a rung.
@@ -331,6 +394,18 @@ var soundRestores = map[string]func() *story{
 		e := s.restoring("a2", "new")
 		e.Canary = false
 		return s.tell(e).canary("a3") // the first repair is a canary of its own
+	},
+	"planned on its restore, when nothing else leads to it": func() *story {
+		return stocked(recovery.DataReplica, func(s *story) { s.host("a1").Ladder = s.host("a1").Ladder[onRestore:] }).begin()
+	},
+	"restores take no room among repairs": func() *story {
+		s := stocked(recovery.DataNone, func(s *story) { s.fleet.Tiers[0].Gate.MaxInFlight = 1 }).opened(recovery.Limits{Failed: 6, Unreachable: 6, InFlight: 1})
+		return s.first().restores("a2", "new").starts("a3")
+	},
+	"a restore is no version's work": func() *story {
+		s := stocked(recovery.DataNone).begin().restores("a1", "new").tell(tale().swappedA1())
+		s.tell(&recovery.PlaybookRevised{Playbook: s.second()}).tell(s.secondProof("a1")).after(10 * time.Minute)
+		return s.tell(&recovery.HostRecovered{Host: "a1"})
 	},
 	"a restore takes no ssh slot": func() *story {
 		s := stocked(recovery.DataNone, func(s *story) {
