@@ -196,7 +196,13 @@ func (s *State) climbFrom(h *HostState, what string) (Phase, int, string) {
 func (s *State) capped(h *HostState) bool { return len(h.Attempts)-h.base >= s.policy().MaxAttempts }
 
 func (s *State) capText(h *HostState) string {
-	return plural(len(h.Attempts)-h.base, "attempt") + " made, the cap"
+	text := plural(len(h.Attempts)-h.base, "attempt") + " made, the cap"
+	if at := restoreRung(h.Host); at >= 0 && !h.tried(at) {
+		if problem := s.terms().problem(h.Host, &h.Host.Ladder[at]); problem != "" {
+			text += "; " + h.Host.Ladder[at].Name + ": " + problem
+		}
+	}
+	return text
 }
 
 // proofFailed sends a host that gave no proof in time to its next try.

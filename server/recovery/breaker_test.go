@@ -157,7 +157,7 @@ func TestSameSignature(t *testing.T) {
 func TestIncidentLimitPausesEverything(t *testing.T) {
 	x := failing(t, 10, func(f *Fleet) { f.Policy.IncidentFailures = Limit{Count: 25, Percent: true} }, firstN(0, Result{}))
 	for i, h := range slices.Clone(x.s.order[:3]) {
-		x.result(h, Result{Class: []Class{Failed, Unreachable, HostKeyMismatch}[i]})
+		x.result(h, Result{Class: []Class{Failed, TimedOut, HostKeyMismatch}[i]})
 		x.tick()
 		if (x.s.Breaker != "") != (i == 2) {
 			t.Fatalf("after %d: %q", i+1, x.s.Breaker)

@@ -68,6 +68,16 @@ func (h *HostState) lastAttempt() *Attempt {
 	return nil
 }
 
+// failedOn is the rung of the attempt whose failure stands, or -1.
+func (h *HostState) failedOn() int {
+	for i := len(h.Attempts) - 1; i >= 0; i-- {
+		if h.Failure != nil && h.Attempts[i].ID == h.Failure.Attempt {
+			return h.Attempts[i].Rung
+		}
+	}
+	return -1
+}
+
 // proofBase names what is being proven: the last attempt, or "HOST/0" when there was none.
 func (h *HostState) proofBase() string {
 	if n := len(h.Attempts); n > 0 {

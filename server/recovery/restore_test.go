@@ -630,3 +630,24 @@ func TestANarrowerQuarantineFreesNothing(t *testing.T) {
 		t.Errorf("lifted: %s", why)
 	}
 }
+
+// That a rung does not reach a host says nothing as long as its restore is left, with one try for each rung too.
+func TestAnUnreachedRungDoesNotHoldWhileARestoreIsLeft(t *testing.T) {
+	x := vaulted(t, 1, func(f *Fleet, _ *Playbook, p []RestorePoint) []RestorePoint {
+		f.Hosts[0].Data, f.Services[0].RPO = DataReplica, 100*time.Hour
+		f.Policy.TriesPerRung = 1
+		f.Policy.IncidentFailures = Limit{Count: 0}
+		f.Tiers[0].Gate.MaxUnreachable = Limit{Count: 0}
+		f.Policy.IncidentFailures = Limit{Count: 1, Percent: true}
+		return p
+	})
+	x.queue = nil
+	h := x.s.Hosts()[0]
+	for range 2 {
+		x.result(h, Result{Class: Unreachable})
+		x.settle()
+	}
+	if a := h.attempt(); a == nil || a.Method != MethodRestore || !x.s.PausedAt.IsZero() || x.s.Waves[0].HeldBy != "" {
+		t.Errorf("%s: %s; incident %s (%s), wave held by %q", h.Phase, h.Reason, x.s.Status(), x.s.Reason, x.s.Waves[0].HeldBy)
+	}
+}

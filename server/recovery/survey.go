@@ -166,7 +166,7 @@ func (s *State) failureCounts(h *HostState) bool {
 		return false
 	}
 	climbs := h.Phase == Waiting || h.Phase == Attempting
-	last := s.following(h) < 0
+	last := s.following(h) < 0 && h.failedOn() == h.Rung // not the rung that it has climbed from
 	return h.Failure.Class != Unreachable || !climbs || last && h.tries >= s.policy().TriesPerRung
 }
 

@@ -33,6 +33,7 @@ type host struct {
 	tries      int      // on the rung, in a row
 	notBefore  time.Time
 	failure    *failure
+	failedOn   int  // the rung whose attempt failed
 	counts     bool // the failure is booked
 	owner      string
 	ownedUntil time.Time
@@ -192,7 +193,7 @@ func (a *Auditor) failureCounts(h *host) bool {
 		return false
 	}
 	climbs := h.phase == recovery.Waiting || h.phase == recovery.Attempting
-	spent := h.following() < 0 && h.tries >= a.policy.TriesPerRung
+	spent := h.following() < 0 && h.tries >= a.policy.TriesPerRung && h.failedOn == h.rung
 	return h.failure.class != recovery.Unreachable || !climbs || spent
 }
 
@@ -322,7 +323,7 @@ func (a *Auditor) taken(h *host, rung int, restores []recovery.Restore) []*resou
 }
 
 func (h *host) fail(class recovery.Class, signature string) {
-	h.failure = &failure{h.name, class, signature}
+	h.failure, h.failedOn = &failure{h.name, class, signature}, h.lastRung()
 }
 
 // retry sets what the next attempt is: its rung, and not before when.

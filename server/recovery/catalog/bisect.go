@@ -110,7 +110,7 @@ func (c *Catalog) bisection(dataSet string, level recovery.Level) Bisection {
 // candidates are the points of a data set that are there or have a result, oldest data first; of copies of one point that which says most.
 func (c *Catalog) candidates(dataSet string, level recovery.Level) []recovery.RestorePoint {
 	var list []recovery.RestorePoint
-	for _, p := range c.points.Of(dataSet) {
+	for _, p := range c.Points(dataSet) {
 		found := findingOf(&p, level)
 		if found == unknown && (p.Gone || c.readings[p.Repository] == nil) {
 			continue
