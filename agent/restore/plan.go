@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -89,6 +90,9 @@ func (t *task) placeOf(i int, s SetWork) (place, *Fault) {
 		}
 		if !filepath.IsAbs(above) {
 			return not("There is no place to check %s in: it has no absolute target and no absolute option \"scratch\"", s.Set.Name)
+		}
+		if at, err := os.Stat(above); s.Set.Options["scratch"] != "" && (err != nil || !at.IsDir()) {
+			return not("The scratch folder %s of %s is not there: mount or make it", above, s.Set.Name) // else another disk would be filled
 		}
 		at, err := resolve(filepath.Clean(above))
 		if err != nil {
