@@ -12,14 +12,20 @@ const (
 	maxPoints  = 20_000 // that a repository may list of one data set
 	maxPointID = 256    // bytes
 
-	backoff    = time.Minute // doubles
-	backoffMax = time.Hour
-	maxTries   = 24 // of an ordered check: about 20 hours
-	maxSearch  = 5  // tries of a search for damage at one point
+	backoff      = time.Minute // doubles
+	backoffMax   = time.Hour
+	refusedPause = 24 * time.Hour
+
+	maxTries  = 24 // of an ordered check: about 20 hours
+	maxSearch = 5  // tries of a search for damage at one point
 )
 
-// after is when a thing is tried again that has failed so often before.
-func after(fails int, now time.Time) time.Time {
+// after is when a thing is tried again that has failed so often before. One that was refused for its password or user is left to a
+// person: tried again and again, it could lock an account.
+func after(r recovery.Result, fails int, now time.Time) time.Time {
+	if r.Class == recovery.AuthRefused {
+		return now.Add(refusedPause)
+	}
 	return now.Add(min(backoff<<min(fails, 6), backoffMax))
 }
 
@@ -72,7 +78,7 @@ func (c *Catalog) listed(j *job, r recovery.Result, points []recovery.RestorePoi
 		if l != nil {
 			fails = l.fails
 		}
-		ended.Until, ended.Reason = after(fails, now), reason(r)
+		ended.Until, ended.Reason = after(r, fails, now), reason(r)
 		return []recovery.Event{ended}
 	}
 	ended.Until = now.Add(interval(c.sets[j.Point.DataSet]))
@@ -169,7 +175,7 @@ func (c *Catalog) holdEnded(j *job, r recovery.Result, now time.Time) []recovery
 	if h := c.holds[holdKey{j.Hold, j.Point}]; h != nil {
 		fails = h.fails
 	}
-	ended.Until, ended.Reason = after(fails, now), reason(r)
+	ended.Until, ended.Reason = after(r, fails, now), reason(r)
 	return []recovery.Event{ended}
 }
 
@@ -207,7 +213,7 @@ func (c *Catalog) checked(j *job, r recovery.Result, sets []recovery.SetResult, 
 		if r.Class == recovery.Succeeded {
 			ended.Result.Class, ended.Result.Detail = recovery.Lost, fmt.Sprintf("the agent of %s calls it a success and names no check at %s", j.Runner, j.Level)
 		}
-		ended.Until, ended.Reason = c.again(j, now), reason(ended.Result)
+		ended.Until, ended.Reason = c.again(j, r, now), reason(ended.Result)
 		if ended.Until.IsZero() {
 			ended.Reason += "; it is not tried again by itself"
 		}
@@ -246,7 +252,7 @@ func (c *Catalog) told(j *job, r recovery.Result, sets []recovery.SetResult, now
 }
 
 // again is when a check that could not be made is tried again; zero: not by itself.
-func (c *Catalog) again(j *job, now time.Time) time.Time {
+func (c *Catalog) again(j *job, r recovery.Result, now time.Time) time.Time {
 	s := c.sets[j.Point.DataSet]
 	if s == nil {
 		return time.Time{}
@@ -264,5 +270,5 @@ func (c *Catalog) again(j *job, now time.Time) time.Time {
 	if most > 0 && fails+1 >= most {
 		return time.Time{}
 	}
-	return after(fails, now)
+	return after(r, fails, now)
 }

@@ -40,3 +40,13 @@ func TestAuditTellsWhatCouldNotBeRestored(t *testing.T) {
 		}
 	}
 }
+
+// A refused password is left to a person: a listing that was refused comes again after a day, one that was not answered after a minute.
+func TestARefusalIsNotRepeatedSoon(t *testing.T) {
+	now := time.Date(2024, 7, 19, 6, 0, 0, 0, time.UTC)
+	for class, want := range map[recovery.Class]time.Duration{recovery.AuthRefused: 24 * time.Hour, recovery.Unreachable: time.Minute} {
+		if got := after(recovery.Result{Class: class}, 0, now).Sub(now); got != want {
+			t.Errorf("%s: again after %s", class, got)
+		}
+	}
+}
