@@ -92,7 +92,7 @@ func printBackupsAudit(c *cobra.Command, a catalog.Audit) {
 		finding := "ok"
 		texts := make([]string, 0, len(r.Findings))
 		for _, f := range r.Findings {
-			texts = append(texts, cell(f.Text, 400))
+			texts = append(texts, strings.TrimSuffix(cell(f.Text, 400), "."))
 		}
 		if len(texts) > 0 {
 			finding = strings.Join(texts, "; ")

@@ -44,7 +44,7 @@ Exit codes: 0 it named the pair, or every point that is kept is good; 3 every po
 			return o.settled(c, o.bisect(c, stream.Recv))
 		},
 	}
-	c.Flags().StringVar(&level, "level", "", "how far to check: L1 to L4; default what the backup policy, or else the tier, asks")
+	c.Flags().StringVar(&level, "level", "", "how far to check: L2 to L4; default what the backup policy, or else the tier, asks")
 	return c
 }
 

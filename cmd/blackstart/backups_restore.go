@@ -116,7 +116,7 @@ func offerLines(c *cobra.Command, r *pb.RestoreOffer) {
 		}
 		say(c, "%-9s from %s", head, cell(p, 200))
 	}
-	line := fmt.Sprintf("          data of %s, lost: %s", clock(r.GetMoment()), minutes(r.GetLoss().AsDuration()))
+	line := fmt.Sprintf("          data of %s, lost: %s", clock(r.GetMoment()), orNothing(r.GetLoss().AsDuration()))
 	if r.GetEstimate().AsDuration() > 0 {
 		line += ", takes about " + about(r.GetEstimate().AsDuration())
 	}
@@ -154,4 +154,12 @@ func underWay(h *pb.Host) string {
 		return howFar(p)
 	}
 	return cell(h.GetReason(), longCell)
+}
+
+// orNothing tells a loss of data.
+func orNothing(loss time.Duration) string {
+	if loss <= 0 {
+		return "nothing"
+	}
+	return minutes(loss)
 }

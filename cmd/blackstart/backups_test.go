@@ -329,7 +329,7 @@ func TestBackupsAudit(t *testing.T) {
 	f := &fakeCoordinator{audit: &pb.AuditBackupsResponse{Body: []byte(body), Short: 1, DataSets: 2}}
 	run := f.serve(t)
 	out, said, exit := run("backups", "audit")
-	if missing := lacks(out, "people-db db1 people hourly 14 60 min ago L1 2 days ago Every point that is kept may already be bad. No copy lies elsewhere.",
+	if missing := lacks(out, "people-db db1 people hourly 14 60 min ago L1 2 days ago Every point that is kept may already be bad; No copy lies elsewhere",
 		"files fs1 - - 1 - - - ok", "1 adequate, 1 short; 15 restore points of 2 data sets kept"); exit != exitHeld || missing != nil || !strings.Contains(said, "1 data set or host without an adequate backup") {
 		t.Errorf("exit %d, %s, without %q:\n%s", exit, said, missing, out)
 	}
@@ -611,7 +611,8 @@ func TestScanWaitsAndTellsWhatCouldNotBeListed(t *testing.T) {
 	again := &pb.BackupWork{Kind: "list", DataSet: "people-db", Repository: "vault", Waits: "it is locked; it is tried again at noon"}
 	points := []*pb.RestorePoint{pointOfSet("people-db", "aa11", 2), pointOfSet("files", "ff66", 2)}
 	look := func(work ...*pb.BackupWork) *pb.ListPointsResponse {
-		return &pb.ListPointsResponse{Now: timestamppb.New(noon), Points: points, Work: append(work, other)}
+		return &pb.ListPointsResponse{Now: timestamppb.New(noon), Points: points, Work: append(work, other),
+			DataSets: []*pb.DataSetStanding{{Name: "people-db", Host: "db1", Asks: "L3"}, {Name: "files", Host: "fs1", Asks: "L1"}}}
 	}
 	for _, tc := range []struct {
 		name  string
@@ -629,7 +630,7 @@ func TestScanWaitsAndTellsWhatCouldNotBeListed(t *testing.T) {
 			c.SetOut(&out)
 			c.SetContext(t.Context())
 			message, exit := end((&options{output: "table"}).scan(c, s, []string{"people-db"}, false))
-			if missing := lacks(out.String(), "people-db db1 1 2 h ago", "1 data set"); exit != tc.exit || !strings.Contains(message, tc.said) || missing != nil || strings.Contains(out.String(), "files") {
+			if missing := lacks(out.String(), "people-db db1 1 2 h ago L3 none", "1 data set"); exit != tc.exit || !strings.Contains(message, tc.said) || missing != nil || strings.Contains(out.String(), "files") {
 				t.Errorf("%s: exit %d, %s, without %q:\n%s", tc.name, exit, message, missing, out.String())
 			}
 		})

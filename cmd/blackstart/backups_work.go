@@ -132,6 +132,7 @@ func (o *options) scan(c *cobra.Command, client pb.OperatorServiceClient, sets [
 	out.Points = slices.DeleteFunc(out.GetPoints(), func(p *pb.RestorePoint) bool {
 		return p.GetGone() || !slices.Contains(ordered.GetDataSets(), p.GetDataSet())
 	})
+	out.DataSets = slices.DeleteFunc(out.GetDataSets(), func(d *pb.DataSetStanding) bool { return !slices.Contains(ordered.GetDataSets(), d.GetName()) })
 	switch {
 	case o.json():
 		err = printProto(c, out)

@@ -63,7 +63,7 @@ func (o *options) issued(c *cobra.Command, n, of int) error {
 		say(c, "nothing to do: %s had a certificate already", plural(of, "host"))
 		return nil
 	}
-	say(c, "made %s of %d in %s; copy HOST.pem, HOST-key.pem and ca.pem to each host", plural(n, "certificate"), of, o.path("agents"))
+	say(c, "made %s of %d in %s; copy HOST.pem and HOST-key.pem from there, and %s, to each host", plural(n, "certificate"), of, o.path("agents"), o.path("ca.pem"))
 	return nil
 }
 

@@ -332,7 +332,7 @@ func (h *hall) fleetFile(asks string, attempts int) {
 		return string(text)
 	}
 	h.write(h.fleet, fmt.Sprintf(`fleet: municipality
-policy: {tries-per-rung: 1, max-attempts: %d, backoff: 1s, backoff-max: 1s}
+policy: {tries-per-rung: 2, max-attempts: %d, backoff: 1s, backoff-max: 1s, incident-failures: 100%%}
 tiers:
   - {name: first, title: Care, asks: %s, gate: {success: 100%%, soak: 1s, max-failed: 0, max-unreachable: 0}}
 services:

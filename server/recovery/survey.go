@@ -160,14 +160,21 @@ func (s *State) serviceUp(svc *Service) (bool, string) {
 }
 
 // failureCounts reports whether a host's last failure counts towards a limit. A rung that does not reach a host says nothing as
-// long as others are left: of a looping estate hardly a host is reached by the first.
+// long as others are left, nor when another has worked: of a looping estate hardly a host is reached by the first.
 func (s *State) failureCounts(h *HostState) bool {
 	if h.Failure == nil || s.accepted[h.Failure.key()] {
 		return false
 	}
-	climbs := h.Phase == Waiting || h.Phase == Attempting
-	last := s.following(h) < 0 && h.failedOn() == h.Rung // not the rung that it has climbed from
-	return h.Failure.Class != Unreachable || !climbs || last && h.tries >= s.policy().TriesPerRung
+	if h.Failure.Class != Unreachable {
+		return true
+	}
+	switch h.Phase {
+	case Waiting, Attempting:
+		return s.following(h) < 0 && h.failedOn() == h.Rung && h.tries >= s.policy().TriesPerRung // and not on a rung that it has climbed from
+	case Verifying:
+		return false
+	}
+	return true
 }
 
 // failures lists the failures that count now, of one wave or (0) of all.

@@ -189,12 +189,17 @@ func (s *service) serves() bool { return s.criticalDown == 0 && s.up >= s.need }
 
 // failureCounts: one that was not accepted counts. That a rung does not reach a host says nothing while others are left to climb.
 func (a *Auditor) failureCounts(h *host) bool {
-	if h.failure == nil || a.accepted[*h.failure] {
+	switch {
+	case h.failure == nil || a.accepted[*h.failure]:
 		return false
+	case h.failure.class != recovery.Unreachable:
+		return true
+	case h.phase == recovery.Verifying:
+		return false
+	case h.phase == recovery.Waiting || h.phase == recovery.Attempting:
+		return h.following() < 0 && h.tries >= a.policy.TriesPerRung && h.failedOn == h.rung
 	}
-	climbs := h.phase == recovery.Waiting || h.phase == recovery.Attempting
-	spent := h.following() < 0 && h.tries >= a.policy.TriesPerRung && h.failedOn == h.rung
-	return h.failure.class != recovery.Unreachable || !climbs || spent
+	return true
 }
 
 // weigh books n times what the host weighs on its service, wave, groups and resources.

@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
@@ -57,7 +58,7 @@ func clean(r recovery.Result) recovery.Result {
 func reason(r recovery.Result) string {
 	switch {
 	case r.Detail != "":
-		return r.Detail
+		return strings.TrimSuffix(r.Detail, ".") // it stands in the middle of sentences
 	case r.Signature != "":
 		return fmt.Sprintf("%s (%s)", r.Signature, r.Class)
 	}
