@@ -111,10 +111,33 @@ func (h *hall) ninthIsGood() {
 	out, code = h.try("host", "restore", "db1", "--approve", "--loss", "60m", "--reason", "one hour at most")
 	h.said("consent to less than is lost", out, code, exitRefused)
 	h.run("host", "restore", "db1", "--approve", "--loss", "7265m", "--reason", "the head of social care agreed")
+	h.killInMidRestore()
 	h.await("db1 is recovered", func() bool { return h.host().Phase == "recovered" })
+	if v := h.host(); v.Attempts[len(v.Attempts)-1].Class != "succeeded" || v.Attempts[len(v.Attempts)-1].Rung != "restore" || v.Attempts[len(v.Attempts)-2].Rung == "restore" {
+		h.t.Errorf("attempts: %+v", v.Attempts)
+	}
 
 	h.restored()
 	h.settle()
+}
+
+// killInMidRestore kills the agent while it restores, then the coordinator, and starts both again: the attempt goes on, as the same one.
+func (h *hall) killInMidRestore() {
+	h.t.Helper()
+	h.await("the agent restores", func() bool {
+		beside, _ := filepath.Glob(h.data + ".blackstart-new-*")
+		return len(beside) > 0
+	})
+	kill := func(c *exec.Cmd) {
+		if err := c.Process.Kill(); err != nil {
+			h.t.Fatal(err)
+		}
+		_ = c.Wait()
+	}
+	kill(h.agent)
+	kill(h.server)
+	h.serve()
+	h.startAgent()
 }
 
 // predict asks what could have been asked before the outage: is there an adequate backup?
