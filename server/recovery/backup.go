@@ -145,6 +145,7 @@ type PointCheck struct {
 	By     string    `json:"by"`               // which check: "restic check 3/7", "pg_dump and pg_amcheck", "invariant people-unique", "operator:ada"
 	Detail string    `json:"detail,omitempty"` // what it found
 	Moment time.Time `json:"moment,omitzero"`  // the moment whose data it saw; zero: the point's own
+	Of     string    `json:"of,omitempty"`     // digest of what was asked, at L3 and L4: engine, check, options, invariants; empty: not known
 }
 
 // Quarantine keeps points from being restored. Points whose data is older than From are not affected.

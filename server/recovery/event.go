@@ -375,6 +375,7 @@ type BackupJobStarted struct {
 	Parts   int           `json:"parts,omitempty"`
 	Hold    string        `json:"hold,omitempty"`
 	Release bool          `json:"release,omitempty"`
+	Of      string        `json:"of,omitempty"` // JobCheck: digest of what is asked, as in PointCheck
 	Timeout time.Duration `json:"timeout"`
 	Reason  string        `json:"reason"`
 }

@@ -301,6 +301,9 @@ func checkOf(s *set, ref recovery.PointRef, level recovery.Level) recovery.Backu
 	if level == recovery.L1 {
 		e.Timeout = readTimeout
 	}
+	if level >= recovery.L3 {
+		e.Of = s.question
+	}
 	return e
 }
 

@@ -41,14 +41,15 @@ type Catalog struct {
 // set is a data set of the fleet.
 type set struct {
 	*recovery.DataSet
-	host   *recovery.Host         // nil: the fleet has none of its name
-	policy *recovery.BackupPolicy // nil: none is named
-	tier   int
-	asks   recovery.Level          // by the policy, or else by the tier
-	needs  recovery.Level          // to satisfy both
-	view   []recovery.RestorePoint // of Points; nil after a change
-	retry  retry                   // of checks that nobody ordered
-	bisect *bisect                 // nil: none is under way
+	host     *recovery.Host         // nil: the fleet has none of its name
+	policy   *recovery.BackupPolicy // nil: none is named
+	tier     int
+	asks     recovery.Level          // by the policy, or else by the tier
+	question string                  // digest of what L3 and L4 ask
+	needs    recovery.Level          // to satisfy both
+	view     []recovery.RestorePoint // of Points; nil after a change
+	retry    retry                   // of checks that nobody ordered
+	bisect   *bisect                 // nil: none is under way
 }
 
 // place is where points of a data set lie.
@@ -155,6 +156,7 @@ func New(f recovery.Fleet) *Catalog {
 	}
 	for i := range f.DataSets {
 		s := &set{DataSet: &f.DataSets[i], host: hosts[f.DataSets[i].Host], policy: policies[f.DataSets[i].Policy], tier: len(f.Tiers)}
+		s.question = asked(s.DataSet)
 		if s.host != nil {
 			if t, ok := tiers[s.host.Tier]; ok {
 				s.tier = t
@@ -229,6 +231,7 @@ func (c *Catalog) viewOf(s *set) []recovery.RestorePoint {
 			if r := c.readings[s.view[i].Repository]; r != nil {
 				r.tell(&s.view[i])
 			}
+			s.forgetOld(&s.view[i])
 		}
 	}
 	return s.view

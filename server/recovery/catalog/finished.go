@@ -237,6 +237,9 @@ func (c *Catalog) told(j *job, r recovery.Result, sets []recovery.SetResult, now
 			if check.At = check.At.UTC().Round(0); check.At.Before(j.at) || check.At.After(now) {
 				check.At = now
 			}
+			if check.Of = ""; check.Level >= recovery.L3 {
+				check.Of = j.Of
+			}
 			check.By, check.Detail = recovery.Clean(check.By, maxText), recovery.Clean(check.Detail, maxText)
 			if !check.Moment.IsZero() {
 				check.Moment = check.Moment.UTC().Round(0)
