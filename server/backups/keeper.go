@@ -44,8 +44,7 @@ type Config struct {
 // Keeper keeps the catalog. Its methods may be called from several goroutines.
 type Keeper struct {
 	cfg     Config
-	inbox   chan func()
-	done    chan struct{} // closed when Run has ended
+	inbox   *engine.Inbox
 	watch   watchers
 	running sync.WaitGroup                                                         // jobs
 	write   func(story string, expectedSeq uint64, entries []recovery.Entry) error // the journal's; a test lets it fail
@@ -69,7 +68,7 @@ func New(cfg Config) (*Keeper, error) {
 	if cfg.Real == nil {
 		cfg.Real = func(d time.Duration) time.Duration { return d }
 	}
-	k := &Keeper{cfg: cfg, write: cfg.Journal.Append, inbox: make(chan func(), inboxSize), done: make(chan struct{}),
+	k := &Keeper{cfg: cfg, write: cfg.Journal.Append, inbox: engine.NewInbox(inboxSize, ErrStopped),
 		catalog: catalog.New(cfg.Fleet), jobs: map[string]context.CancelFunc{}, alerts: map[string]bool{}}
 	ids, err := cfg.Journal.Incidents()
 	if err != nil {
@@ -96,7 +95,7 @@ func New(cfg Config) (*Keeper, error) {
 // way on agents go on by themselves; the next Run joins them by their ids.
 func (k *Keeper) Run(ctx context.Context) error {
 	defer k.watch.close()
-	defer close(k.done)
+	defer k.inbox.End()
 	jobs, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	wake := time.NewTimer(0)
@@ -113,7 +112,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			k.shutdown(stop)
 			return nil
-		case in := <-k.inbox:
+		case in := <-k.inbox.Queue():
 			k.look()
 			in()
 			k.drain()
@@ -133,7 +132,7 @@ func (k *Keeper) look() { k.moment, _ = k.time.Tell(k.cfg.Clock()) }
 func (k *Keeper) drain() {
 	for range batchSize {
 		select {
-		case in := <-k.inbox:
+		case in := <-k.inbox.Queue():
 			in()
 		default:
 			return
@@ -235,7 +234,7 @@ func (k *Keeper) start(ctx context.Context, job recovery.Job) {
 	k.running.Go(func() {
 		defer cancel()
 		result := k.run(ctx, job)
-		_ = k.send(ctx, func() { k.finished(job, result) })
+		_ = k.inbox.Send(ctx, func() { k.finished(job, result) })
 	})
 }
 
@@ -302,7 +301,7 @@ func (k *Keeper) shutdown(stop func()) {
 		case <-timer.C:
 			k.cfg.Log.Warn("jobs on backups did not let go in time")
 			return
-		case <-k.inbox: // nobody is answered any more; whoever asked sees done
+		case <-k.inbox.Queue(): // nobody is answered any more; whoever asked sees done
 		}
 	}
 }

@@ -51,8 +51,7 @@ const (
 // Coordinator owns the state of the open incident. Its methods may be called from any goroutine.
 type Coordinator struct {
 	cfg     Config
-	inbox   chan func()
-	done    chan struct{} // closed when Run has ended
+	inbox   *engine.Inbox
 	watch   watchers
 	running sync.WaitGroup           // jobs
 	fleet   map[string]recovery.Host // of the fleet file; read only
@@ -71,7 +70,7 @@ type Coordinator struct {
 // New opens the story where the journal left it. It starts nothing.
 func New(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{
-		cfg: cfg, write: cfg.Journal.Append, inbox: make(chan func(), inboxSize), done: make(chan struct{}),
+		cfg: cfg, write: cfg.Journal.Append, inbox: engine.NewInbox(inboxSize, ErrStopped),
 		links: map[string]*Link{}, jobs: map[engine.JobKey]context.CancelFunc{},
 		fleet: make(map[string]recovery.Host, len(cfg.Fleet.Hosts)), refused: refusals{byHost: map[string]int{}},
 	}
@@ -103,7 +102,7 @@ func (c *Coordinator) look() {
 // Run is the loop. It returns nil when ctx ends, and an error when the journal cannot be written: then nothing more is sent.
 // Scripts under way on hosts go on by themselves; the next run joins them.
 func (c *Coordinator) Run(ctx context.Context) error {
-	defer close(c.done)
+	defer c.inbox.End()
 	jobs, stop := context.WithCancel(context.Background())
 	defer stop()
 	flush := time.NewTicker(sightingFlush)
@@ -119,7 +118,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			c.shutdown(stop)
 			return nil
-		case in := <-c.inbox:
+		case in := <-c.inbox.Queue():
 			c.look()
 			in()
 			c.drain()
@@ -145,7 +144,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 func (c *Coordinator) drain() {
 	for range batchSize {
 		select {
-		case in := <-c.inbox:
+		case in := <-c.inbox.Queue():
 			c.look()
 			in()
 		default:
@@ -205,7 +204,7 @@ func (c *Coordinator) shutdown(stop func()) {
 	deadline := time.After(drainTimeout)
 	for {
 		select {
-		case <-c.inbox: // whoever waits for an answer learns from done
+		case <-c.inbox.Queue(): // whoever waits for an answer learns from done
 		case <-ended:
 			c.saveSightings()
 			return

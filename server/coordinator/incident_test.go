@@ -170,10 +170,10 @@ func TestASecondIncidentBeginsAnew(t *testing.T) {
 		if n := w.remedy.starts(); n < 2 {
 			t.Errorf("the second incident's attempt was not started: %d jobs", n)
 		}
-		c.inbox <- func() { // as the late end of the first incident's job
+		push(w, c, func() { // as the late end of the first incident's job
 			late := recovery.Job{ID: "ns1/1", Incident: first, Host: *c.engine.State().Host("ns1").Host}
 			c.finished(engine.Start{Job: late}, recovery.Result{Class: recovery.Failed, Signature: "ghost"})
-		}
+		})
 		synctest.Wait()
 		w.view(func(v View) {
 			for _, e := range v.Entries[seq:] {

@@ -31,7 +31,7 @@ func (c *Coordinator) start(ctx context.Context, start engine.Start) {
 		job := start.Job
 		job.Resumed = start.Resumed
 		result := c.run(ctx, job)
-		_ = c.send(context.WithoutCancel(ctx), func() { c.finished(start, result) })
+		_ = c.inbox.Send(context.WithoutCancel(ctx), func() { c.finished(start, result) })
 	})
 }
 
@@ -48,7 +48,7 @@ func (c *Coordinator) run(ctx context.Context, job recovery.Job) (result recover
 // teller records the steps of a job, each before it is taken.
 func (c *Coordinator) teller(ctx context.Context, job recovery.Job) func(recovery.Step, string) error {
 	return func(step recovery.Step, note string) error {
-		return c.call(ctx, func() error {
+		return c.inbox.Call(ctx, func() error {
 			err := c.engine.Step(job, step, note, c.now())
 			c.logFault(err)
 			return err

@@ -18,7 +18,7 @@ type Link struct {
 // the same host takes over.
 func (c *Coordinator) Attach(ctx context.Context, first recovery.Sighting) (*Link, error) {
 	l := &Link{c: c, host: first.Host, out: make(chan recovery.Instruction, 1)}
-	err := c.call(ctx, func() error {
+	err := c.inbox.Call(ctx, func() error {
 		c.links[l.host] = l
 		c.sighted(first)
 		c.changed = true
@@ -39,7 +39,7 @@ func (l *Link) Instructions() <-chan recovery.Instruction { return l.out }
 // Sighted brings what the agent said. It waits for a place in the queue until ctx ends.
 func (l *Link) Sighted(ctx context.Context, v recovery.Sighting) error {
 	v.Host = l.host
-	return l.c.send(ctx, func() {
+	return l.c.inbox.Send(ctx, func() {
 		if l.c.links[l.host] == l {
 			l.c.sighted(v)
 		}
@@ -48,7 +48,7 @@ func (l *Link) Sighted(ctx context.Context, v recovery.Sighting) error {
 
 // Detach ends what Attach began: what was heard so far were the host's last words.
 func (l *Link) Detach() {
-	_ = l.c.send(context.Background(), func() {
+	_ = l.c.inbox.Send(context.Background(), func() {
 		if l.c.links[l.host] != l {
 			return
 		}
@@ -61,7 +61,7 @@ func (l *Link) Detach() {
 // Member returns a host as the open incident knows it, or else as the fleet file does: a host that has left the file since the
 // incident was declared must still be able to prove itself, and one that is new in it may report already.
 func (c *Coordinator) Member(ctx context.Context, name string) (host recovery.Host, ok bool, err error) {
-	err = c.call(ctx, func() error {
+	err = c.inbox.Call(ctx, func() error {
 		if h := c.engine.State().Host(name); h != nil && c.engine.State().Outcome == "" {
 			host, ok = *h.Host, true
 			return nil

@@ -21,15 +21,15 @@ import (
 
 func TestTheInboxIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &Coordinator{inbox: make(chan func(), inboxSize), done: make(chan struct{})} // nobody takes anything out
+		c := &Coordinator{inbox: engine.NewInbox(inboxSize, ErrStopped)} // nobody takes anything out
 		for range inboxSize {
-			if err := c.send(t.Context(), func() {}); err != nil {
+			if err := c.inbox.Send(t.Context(), func() {}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := c.send(ctx, func() {}); !errors.Is(err, context.DeadlineExceeded) {
+		if err := c.inbox.Send(ctx, func() {}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("one more than fits: %v", err)
 		}
 	})
@@ -42,12 +42,12 @@ func TestACallerWhoGivesUp(t *testing.T) {
 		defer w.close()
 		c := w.open()
 		block := make(chan struct{})
-		c.inbox <- func() { <-block }
+		push(w, c, func() { <-block })
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(w.ctx)
 		ran := false
 		answers := make(chan error, 2)
-		go func() { answers <- c.call(ctx, func() error { ran = true; return nil }) }()
+		go func() { answers <- c.inbox.Call(ctx, func() error { ran = true; return nil }) }()
 		go func() {
 			_, err := c.Attach(ctx, recovery.Sighting{Host: "ns1", Connected: true})
 			answers <- err
@@ -64,7 +64,7 @@ func TestACallerWhoGivesUp(t *testing.T) {
 		if ran {
 			t.Error("it was done all the same")
 		}
-		if err := c.call(w.ctx, func() error {
+		if err := c.inbox.Call(w.ctx, func() error {
 			if _, seen := c.engine.Seen("ns1"); seen || len(c.links) > 0 {
 				t.Error("an agent that has gone is connected")
 			}
@@ -467,11 +467,11 @@ func TestALeapOfTheMachinesClock(t *testing.T) {
 		w.declare()
 		w.approve()
 		w.until("an attempt", func(v View) bool { return v.State.Host("ns1").Phase == recovery.Attempting })
-		c.inbox <- func() { // what the clocks showed before the leap
+		push(w, c, func() { // what the clocks showed before the leap
 			wall, ran := c.cfg.Clock.Read()
 			c.keeper = engine.Timekeeper{}
 			c.keeper.Tell(wall.Add(-10*time.Hour), ran)
-		}
+		})
 		synctest.Wait()
 		w.view(func(v View) {
 			if a := v.State.Host("ns1").Attempts; len(a) != 1 || !a[0].Ended.IsZero() {

@@ -20,7 +20,7 @@ type View struct {
 
 // Do brings an operator's input to the open incident. incident may be empty; when it is named it must be the open one.
 func (c *Coordinator) Do(ctx context.Context, incident, actor string, in recovery.Input) error {
-	return c.call(ctx, func() error {
+	return c.inbox.Call(ctx, func() error {
 		if err := c.isOpen(incident); err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (c *Coordinator) Declare(ctx context.Context, actor string, d Declaration) 
 		}
 	}
 	var id string
-	err := c.call(ctx, func() error {
+	err := c.inbox.Call(ctx, func() error {
 		facts, err := c.choose(d.Playbook)
 		if err != nil {
 			return err
@@ -89,7 +89,7 @@ func (c *Coordinator) Revise(ctx context.Context, incident, actor, book, reason 
 	if err := c.cfg.Playbooks.Save(before); err != nil {
 		return &recovery.Error{Kind: recovery.KindRefused, Message: "nothing was changed: " + err.Error()}
 	}
-	return c.call(ctx, func() error {
+	return c.inbox.Call(ctx, func() error {
 		if err := c.isOpen(incident); err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func (c *Coordinator) Revise(ctx context.Context, incident, actor, book, reason 
 
 // InUse returns the digest of the playbook version that the open incident runs, "" without one.
 func (c *Coordinator) InUse(ctx context.Context) (digest string, err error) {
-	err = c.call(ctx, func() error {
+	err = c.inbox.Call(ctx, func() error {
 		if s := c.engine.State(); s.Outcome == "" {
 			digest = s.Playbook.Digest
 		}
@@ -146,7 +146,7 @@ func (c *Coordinator) nextID() string {
 // View lets f read an incident, the open or last one when the name is empty. f runs in the loop: it copies what it needs and
 // does no I/O.
 func (c *Coordinator) View(ctx context.Context, incident string, f func(View)) error {
-	return c.call(ctx, func() error {
+	return c.inbox.Call(ctx, func() error {
 		p, ok := c.find(incident)
 		if !ok {
 			if incident == "" {
@@ -162,7 +162,7 @@ func (c *Coordinator) View(ctx context.Context, incident string, f func(View)) e
 // heard of has only its name.
 func (c *Coordinator) Roll(ctx context.Context) ([]recovery.Sighting, error) {
 	roll := make([]recovery.Sighting, 0, len(c.cfg.Fleet.Hosts))
-	err := c.call(ctx, func() error {
+	err := c.inbox.Call(ctx, func() error {
 		for i := range c.cfg.Fleet.Hosts {
 			v, _ := c.engine.Seen(c.cfg.Fleet.Hosts[i].Name)
 			v.Host = c.cfg.Fleet.Hosts[i].Name
@@ -175,7 +175,7 @@ func (c *Coordinator) Roll(ctx context.Context) ([]recovery.Sighting, error) {
 
 // Incidents lets f read every incident, oldest first.
 func (c *Coordinator) Incidents(ctx context.Context, f func(View)) error {
-	return c.call(ctx, func() error {
+	return c.inbox.Call(ctx, func() error {
 		return c.show(f, c.engine.Stories()...)
 	})
 }

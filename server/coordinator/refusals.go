@@ -36,7 +36,7 @@ func (r *refusals) admit(host string, now time.Time) bool {
 // Refuse records a connection that was not believed, in the log and in the open incident's journal. Of the same again, and of a
 // flood, only the first few of a minute are.
 func (c *Coordinator) Refuse(ctx context.Context, r recovery.Refused) error {
-	return c.call(ctx, func() error {
+	return c.inbox.Call(ctx, func() error {
 		if !c.refused.admit(r.Host, time.Now()) {
 			return nil
 		}

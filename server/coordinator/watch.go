@@ -39,4 +39,4 @@ func (w *watchers) notify() {
 }
 
 // Done is closed when the coordinator has stopped.
-func (c *Coordinator) Done() <-chan struct{} { return c.done }
+func (c *Coordinator) Done() <-chan struct{} { return c.inbox.Done() }

@@ -459,3 +459,11 @@ func (w *world) checkOrder(entries []recovery.Entry) {
 		}
 	}
 }
+
+// push has f run in the loop without waiting for it.
+func push(w *world, c *Coordinator, f func()) {
+	w.Helper()
+	if err := c.inbox.Send(w.ctx, f); err != nil {
+		w.Fatal(err)
+	}
+}
