@@ -54,7 +54,7 @@ race: ## Run the quick tests under the race detector
 
 # One package after the other: they play stories against the clock and would slow each other down. Those that wait for programs
 # and for machines of their own do not mind each other.
-PATIENT_PACKAGES := ./agent/restore ./server/netboot ./server/power ./server/redfish ./server/rescue
+PATIENT_PACKAGES := ./server/netboot ./server/power ./server/redfish ./server/rescue
 
 e2e: ## Run the end-to-end tests against real components
 	@test -n "$(E2E_PACKAGES)" || { echo "e2e: no test file with //go:build e2e was found, so nothing was proven end to end" >&2; exit 1; }
