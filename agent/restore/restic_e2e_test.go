@@ -454,7 +454,7 @@ func TestResticUnreachableStorage(t *testing.T) {
 			began := time.Now()
 			_, err := w.List(t.Context(), s)
 			isFault(t, conformWorld{secrets: []string{"geheim"}}, err, Unreachable, signatureAway)
-			if took := time.Since(began); took > 2*w.reach+letGo+drainTime {
+			if took := time.Since(began); took > w.reach+letGo+drainTime {
 				t.Errorf("it took %v", took)
 			}
 		})
@@ -472,7 +472,7 @@ func TestResticStorageAwayInRestore(t *testing.T) {
 		s.Repository.Location = "rest:http://ada:geheim@" + listenSilently(t) + "/"
 		began := time.Now()
 		isFault(t, conformWorld{secrets: []string{"geheim"}}, w.Restore(t.Context(), s, t.TempDir(), nil), Unreachable, signatureAway)
-		if took := time.Since(began); took > 2*w.reach+letGo+drainTime {
+		if took := time.Since(began); took > w.reach+letGo+drainTime {
 			t.Errorf("it took %v", took)
 		}
 	})
@@ -492,7 +492,7 @@ func TestResticStorageAwayInRestore(t *testing.T) {
 			}
 		})
 		isFault(t, conformWorld{}, err, Unreachable, signatureAway)
-		if took := time.Since(gone); took > 4*w.reach+letGo+drainTime { // what restic holds open is still read
+		if took := time.Since(gone); took > 2*w.reach+letGo+drainTime { // what restic holds open is still read
 			t.Errorf("it took %v", took)
 		}
 	})
@@ -561,11 +561,9 @@ func TestResticListsOnlyItsSource(t *testing.T) {
 }
 
 // TestResticThroughput restores the same point by hand, which is one restic restore, and by the agent, in turns; the disk is kept out of it, as both
-// wait for the same one. What is wanted is 0.9 of the rate by hand. On a shared machine the same measurement, made again, comes out up to a tenth
-// higher or lower in processor time, and more by the clock; so the bounds allow for that, and by the clock the kindest of three ways to reckon counts: a loss that is
-// real lowers them all.
+// wait for the same one. It is held to processor time, which other work on the machine hardly changes, and less tightly to the clock.
 func TestResticThroughput(t *testing.T) {
-	const rounds, size = 7, 256 << 20
+	const rounds, size = 9, 256 << 20
 	if os.Geteuid() == 0 {
 		t.Setenv("TMPDIR", t.TempDir())
 		mount(t, "-t", "tmpfs", "-o", "size=2g", "tmpfs", os.TempDir())
@@ -617,11 +615,11 @@ func TestResticThroughput(t *testing.T) {
 	}
 	median, best, half := ratio(hand[rounds/2], agent[rounds/2]), ratio(hand[0], agent[0]), ratio(quick(hand), quick(agent))
 	t.Logf("throughput of the agent / by hand: median %.2f, best %.2f, quicker half %.2f, processor time %.2f", median, best, half, ratio(cpu["hand"], cpu["agent"]))
-	if r := ratio(cpu["hand"], cpu["agent"]); r < 0.85 {
-		t.Errorf("by processor time the agent restores at %.2f of the rate by hand; want 0.9, and 0.85 with what the machine adds", r)
+	if r := ratio(cpu["hand"], cpu["agent"]); r < 0.9 {
+		t.Errorf("by processor time the agent restores at %.2f of the rate by hand; want 0.9", r)
 	}
-	if r := max(median, best, half); r < 0.85 {
-		t.Errorf("by the clock the agent restores at %.2f of the rate by hand; want 0.9, and 0.85 on a busy machine", r)
+	if best < 0.8 {
+		t.Errorf("by the clock the agent restores at %.2f of the rate by hand; want 0.9, and 0.8 on a busy machine", best)
 	}
 }
 

@@ -157,9 +157,9 @@ func (n *pipe) seconds(bytes int64) time.Duration {
 type slotTimes []time.Duration
 
 // add makes the slot that is free first busy for so much longer.
-func (s slotTimes) add(d time.Duration) {
-	s[0] += d
-	heap.Fix(&s, 0)
+func (s *slotTimes) add(d time.Duration) {
+	(*s)[0] += d
+	heap.Fix(s, 0)
 }
 
 func (s slotTimes) Len() int           { return len(s) }

@@ -78,10 +78,11 @@ type candidate struct {
 // order sorts a wave: canaries, the least risky first; then critical hosts, those that free most dependents, and the quickest. In this order the
 // methods are chosen, because who comes later waits for those before.
 func (b *planner) order(t *Tier, hosts []*Host) []PlannedHost {
-	list := make([]*candidate, len(hosts))
+	all, list := make([]candidate, len(hosts)), make([]*candidate, len(hosts))
 	for i, h := range hosts {
 		rung := b.next(h, 0)
-		list[i] = &candidate{Host: h, weighing: weighing{rung: rung}, freed: b.freed[h.Service], estimate: estimate(h, rung), risk: b.risk(h)}
+		list[i] = &all[i]
+		all[i] = candidate{Host: h, weighing: weighing{rung: rung}, freed: b.freed[h.Service], estimate: estimate(h, rung), risk: b.risk(h)}
 	}
 	slices.SortFunc(list, before)
 	markCanaries(list)

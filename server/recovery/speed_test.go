@@ -20,7 +20,7 @@ func TestPlanIsLinear(t *testing.T) {
 	fast, slow := time.Hour, time.Hour
 	for round := range 60 {
 		fast, slow = best(fast, small, smallScope), best(slow, large, largeScope)
-		if round >= 3 && slow < time.Second && slow < 30*fast {
+		if round >= 3 && slow < time.Second && slow < 15*fast {
 			return
 		}
 	}
