@@ -73,6 +73,7 @@ type candidate struct {
 	estimate time.Duration
 	risk     int
 	canary   bool
+	place    int // in the order of the wave
 }
 
 // order sorts a wave: canaries, the least risky first; then critical hosts, those that free most dependents, and the quickest. In this order the
@@ -98,14 +99,15 @@ func (b *planner) order(t *Tier, hosts []*Host) []PlannedHost {
 			sorted = append(sorted, c)
 		}
 	}
+	for i, c := range sorted {
+		c.place = i
+	}
+	planned := make([]PlannedHost, len(sorted))
 	l := newLanes(b.stock, nil, atOnce(b.fleet, t))
 	for _, c := range fairly(sorted, func(c *candidate) string { return c.Council }) {
 		c.weighing = b.weigh(c.Host, l)
 		l.book(c.Host, c.weighing)
-	}
-	planned := make([]PlannedHost, len(sorted))
-	for i, c := range sorted {
-		planned[i] = b.host(c)
+		planned[c.place] = b.host(c)
 	}
 	return planned
 }
@@ -193,7 +195,7 @@ func (b *planner) host(c *candidate) PlannedHost {
 		if c.offer.Approval != "" {
 			ph.Reason += "; it waits for a person's approval: " + c.offer.Approval
 		}
-	} else if first := b.next(h, 0); rung > 0 && first == rung {
+	} else if rung > 0 && b.next(h, 0) == rung {
 		ph.Reason += "; " + b.passedOver(h, rung)
 	}
 	if _, ok := ownSystem(h); !h.Agent && !ok {
