@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/blackstart-recovery/blackstart/server/backups"
 	"github.com/blackstart-recovery/blackstart/server/coordinator"
 	"github.com/blackstart-recovery/blackstart/server/journal"
 	"github.com/blackstart-recovery/blackstart/server/recovery"
+	"github.com/blackstart-recovery/blackstart/server/recovery/catalog"
 	"github.com/blackstart-recovery/blackstart/server/restore"
 )
 
@@ -57,8 +59,9 @@ func (v *vault) keeperOf() *backups.Keeper {
 }
 
 // points is what an incident takes from the catalog when it is declared.
-func (v *vault) points(ctx context.Context) ([]recovery.RestorePoint, error) {
-	return pointsOf(ctx, v.keeper, v.sets)
+func (v *vault) points(ctx context.Context) (points []recovery.RestorePoint, err error) {
+	err = v.keeper.Read(ctx, func(c *catalog.Catalog, _ time.Time) { points = pointsOf(c, v.sets) })
+	return points, err
 }
 
 // run keeps the catalog, and lets it and the incident tell each other what they know, until ctx ends. The catalog's end is no end of a

@@ -29,7 +29,11 @@ type liaison struct {
 	zero  []string                                    // data sets that wave zero was last ordered for
 	known map[recovery.PointRef]recovery.RestorePoint // as the incident was told of them
 	about string                                      // the incident that was told
+	told  uint64                                      // the version of the catalog's points that it was told
 }
+
+// liaisonGap is the least time between two tellings: an incident changes hundreds of times a second.
+const liaisonGap = 200 * time.Millisecond
 
 // run goes on until ctx ends.
 func (l *liaison) run(ctx context.Context) {
@@ -50,6 +54,11 @@ func (l *liaison) run(ctx context.Context) {
 			if !ok {
 				return
 			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(liaisonGap):
 		}
 	}
 }
@@ -99,9 +108,15 @@ func (l *liaison) tellIncident(ctx context.Context) error {
 		return nil
 	}
 	if l.about != l.held.Incident {
-		l.about, l.known = l.held.Incident, map[recovery.PointRef]recovery.RestorePoint{}
+		l.about, l.known, l.told = l.held.Incident, map[recovery.PointRef]recovery.RestorePoint{}, 0
 	}
-	points, err := pointsOf(ctx, l.backups, l.sets)
+	var points []recovery.RestorePoint
+	version := l.told
+	err := l.backups.Read(ctx, func(c *catalog.Catalog, _ time.Time) {
+		if version = c.Version(); version != l.told {
+			points = pointsOf(c, l.sets)
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -111,25 +126,22 @@ func (l *liaison) tellIncident(ctx context.Context) error {
 			news = append(news, p)
 		}
 	}
-	if len(news) == 0 {
-		return nil
-	}
-	if err := l.incident.Do(ctx, l.about, "engine", recovery.Learnt{Points: news}); err != nil {
-		return err
+	if len(news) > 0 {
+		if err := l.incident.Do(ctx, l.about, "engine", recovery.Learnt{Points: news}); err != nil {
+			return err
+		}
 	}
 	for _, p := range news {
 		l.known[p.PointRef] = p
 	}
+	l.told = version
 	return nil
 }
 
-// pointsOf is everything that the catalog knows of points.
-func pointsOf(ctx context.Context, k *backups.Keeper, sets []recovery.DataSet) ([]recovery.RestorePoint, error) {
-	var points []recovery.RestorePoint
-	err := k.Read(ctx, func(c *catalog.Catalog, _ time.Time) {
-		for i := range sets {
-			points = append(points, c.Points(sets[i].Name)...)
-		}
-	})
-	return points, err
+// pointsOf is everything that the catalog knows of the points of data sets.
+func pointsOf(c *catalog.Catalog, sets []recovery.DataSet) (points []recovery.RestorePoint) {
+	for i := range sets {
+		points = append(points, c.Points(sets[i].Name)...)
+	}
+	return points
 }

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -108,7 +109,7 @@ func (s *State) decideDeclare(d Declare, now time.Time) ([]Event, error) {
 	if d.Cutoff.After(now) {
 		return nil, invalid("the bad content cannot have come in in the future (%s)", d.Cutoff.Format(time.RFC3339))
 	}
-	points := ofFleet(d.Fleet, d.Points)
+	points := slices.DeleteFunc(ofFleet(d.Fleet, d.Points), func(p RestorePoint) bool { return p.Gone })
 	stock := Stock{Points: learnAll(points), Cutoff: d.Cutoff, Began: d.Began}
 	plan := NewPlan(d.Fleet, d.Playbook, scope, stock)
 	if len(plan.Waves) == 0 {

@@ -142,6 +142,17 @@ func (b *Points) Quarantine(dataSet string, ref *PointRef, q Quarantine) {
 	}
 }
 
+// Forget drops the points of a data set that their repository has not had since before a moment, with all that is known of them.
+func (b *Points) Forget(dataSet string, before time.Time) {
+	s := b.look(dataSet)
+	for ref, p := range s.points {
+		if p.Gone && p.SeenAt.Before(before) {
+			delete(s.points, ref)
+			s.newest = nil
+		}
+	}
+}
+
 // QuarantineOf is the newest word on a whole data set, or nil.
 func (b *Points) QuarantineOf(dataSet string) *Quarantine { return b.look(dataSet).quarantine }
 

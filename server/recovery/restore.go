@@ -71,11 +71,15 @@ func (s *State) Holds() []PointRef {
 	if s.over() {
 		return nil
 	}
-	refs := slices.Clone(s.Held)
+	refs, known := slices.Clone(s.Held), make(map[PointRef]bool, len(s.Held))
+	for _, ref := range refs {
+		known[ref] = true
+	}
 	for _, h := range s.order {
 		for _, a := range h.Attempts {
 			for _, r := range a.Restores {
-				if !slices.Contains(refs, r.Point) {
+				if !known[r.Point] {
+					known[r.Point] = true
 					refs = append(refs, r.Point)
 				}
 			}
@@ -123,11 +127,12 @@ func (s *State) learnt(v Learnt) []Event {
 	return []Event{e}
 }
 
-// news reports whether Learn would take anything from a point that could matter: not that it was listed once more.
+// news reports whether Learn would take anything from a point that could matter: not that it was listed once more, and nothing of one that
+// was never there for this incident.
 func (b *Points) news(p RestorePoint) bool {
 	old, ok := b.Find(p.PointRef)
 	if !ok {
-		return true
+		return !p.Gone
 	}
 	try := NewPoints()
 	try.Learn(old)

@@ -502,6 +502,34 @@ func TestHolds(t *testing.T) {
 	}
 }
 
+// A point that had expired before the incident is nothing to it, until its repository has it again.
+func TestWhatWasGoneIsLeftOut(t *testing.T) {
+	var lost RestorePoint
+	x := vaulted(t, 1, func(_ *Fleet, _ *Playbook, points []RestorePoint) []RestorePoint {
+		lost = points[0]
+		lost.ID, lost.Gone, lost.SeenAt = "lost", true, t0.Add(-time.Hour)
+		return append(points, lost)
+	})
+	known := func() bool { _, ok := x.s.Points.Find(lost.PointRef); return ok }
+	if known() {
+		t.Error("it was declared with the others")
+	}
+	if events := x.must(Learnt{Points: []RestorePoint{lost}}); len(events) > 0 || known() {
+		t.Errorf("it is news: %v", events)
+	}
+	back := lost
+	back.Gone, back.SeenAt = false, x.now
+	x.must(Learnt{Points: []RestorePoint{back}})
+	if !known() {
+		t.Error("its repository has it again, which is no news")
+	}
+	lost.SeenAt = x.now.Add(time.Second)
+	x.must(Learnt{Points: []RestorePoint{lost}})
+	if p, _ := x.s.Points.Find(lost.PointRef); !p.Gone {
+		t.Error("it is gone once more, which is no news")
+	}
+}
+
 // Wave zero names what is to be verified before it can be restored.
 func TestWaveZero(t *testing.T) {
 	p := testPlaybook()

@@ -49,6 +49,7 @@ func (c *Catalog) Apply(e recovery.Entry) {
 			c.points.Learn(p)
 			c.changed(p.DataSet)
 		}
+		c.forgetGone(v, e.At)
 	case *recovery.PointChecked:
 		c.points.Check(v.Point, v.Check)
 		c.changed(v.Point.DataSet)
@@ -97,6 +98,28 @@ func (c *Catalog) Afresh() {
 	}
 }
 
+// keepGone is how long what is known of a point outlasts it: a search for damage goes by checks of points that have expired.
+const keepGone = 90 * 24 * time.Hour
+
+// forgetGone drops old points that expired long ago, in the data sets that have just been listed, and holds on them that nobody wants. What a
+// catalog knows would else grow for as long as backups are taken.
+func (c *Catalog) forgetGone(v *recovery.PointsLearnt, at time.Time) {
+	sets := map[string]bool{}
+	for _, p := range v.Points {
+		if !sets[p.DataSet] {
+			sets[p.DataSet] = true
+			c.points.Forget(p.DataSet, at.Add(-keepGone))
+		}
+	}
+	for key, h := range c.holds {
+		if sets[key.point.DataSet] && !h.wanted && !h.open {
+			if _, known := c.points.Find(key.point); !known {
+				delete(c.holds, key)
+			}
+		}
+	}
+}
+
 func (c *Catalog) hold(key holdKey) *hold {
 	if c.holds[key] == nil {
 		c.holds[key] = &hold{}
@@ -120,7 +143,7 @@ func (c *Catalog) read(repository string, f func(r *reading)) {
 	f(r)
 	for _, s := range c.order {
 		if slices.Contains(s.repositories(), repository) {
-			s.view = nil
+			c.changed(s.Name)
 		}
 	}
 }

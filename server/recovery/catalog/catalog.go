@@ -27,6 +27,7 @@ type Catalog struct {
 
 	fleet    recovery.Fleet
 	points   *recovery.Points
+	version  uint64 // of points, as the data sets show them
 	sets     map[string]*set
 	order    []*set // the tiers in their order, then by name: what is worked on first
 	listings map[place]*listing
@@ -241,8 +242,12 @@ func (c *Catalog) viewOf(s *set) []recovery.RestorePoint {
 func (c *Catalog) changed(dataSet string) {
 	if s := c.sets[dataSet]; s != nil {
 		s.view = nil
+		c.version++
 	}
 }
+
+// Version is another number after whatever may have changed what Points tells.
+func (c *Catalog) Version() uint64 { return c.version }
 
 // newest is the data set's newest point that may be restored, or nil: in the repository (empty: in any, its own first among equals), and
 // taken before a time (zero: at any).
