@@ -17,6 +17,7 @@ type shelf struct {
 	points     map[PointRef]*RestorePoint
 	quarantine *Quarantine // of the whole data set, also of points that come later
 	newest     []*RestorePoint
+	forgot     time.Time // the moment that Forget was last called for
 }
 
 // NewPoints knows nothing yet.
@@ -142,9 +143,14 @@ func (b *Points) Quarantine(dataSet string, ref *PointRef, q Quarantine) {
 	}
 }
 
-// Forget drops the points of a data set that their repository has not had since before a moment, with all that is known of them.
+// Forget drops the points of a data set that their repository has not had since before a moment, with all that is known of them. It looks
+// once for each day of such moments.
 func (b *Points) Forget(dataSet string, before time.Time) {
 	s := b.look(dataSet)
+	if before.Sub(s.forgot) < 24*time.Hour {
+		return
+	}
+	s.forgot = before
 	for ref, p := range s.points {
 		if p.Gone && p.SeenAt.Before(before) {
 			delete(s.points, ref)
