@@ -34,7 +34,7 @@ func newQuarantine(o *options) *cobra.Command {
 			return neededReason(c, r.GetReason())
 		}})
 	pointFlag(c, &r.Point)
-	c.Flags().StringVar(&from, "from", "", "data since `when` is suspect: 05:30, \"2024-07-18 22:00\", 2024-07-19T05:30:00+01:00, or how long ago, as in 90m")
+	c.Flags().StringVar(&from, "from", "", "data since `when` is suspect: 05:30, \"2024-07-18 22:00\", 2024-07-19T05:30:00+01:00, or how long ago, as in 90m or 2d")
 	c.Flags().StringVar(&r.Reason, "reason", "", "why; it stands with the points and in the report")
 	return c
 }

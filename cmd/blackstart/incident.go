@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,7 +64,7 @@ Declaring keeps the last known good points from expiring while the incident is o
 		},
 	}
 	c.Flags().StringVar(&book, "playbook", "", "the playbook's `name`; needed only when more than one fits the fleet")
-	c.Flags().StringVar(&began, "began", "", "`when` the outage began: 05:30, 2024-07-19T05:30:00+01:00, or how long ago, as in 90m; the RTO clocks start there; default now")
+	c.Flags().StringVar(&began, "began", "", "`when` the outage began: 05:30, 2024-07-19T05:30:00+01:00, or how long ago, as in 90m or 2d; the RTO clocks start there; default now")
 	c.Flags().StringVar(&cutoff, "cutoff", "", "`when` the bad content came in, in the same forms: restore points must be older; default --began")
 	c.Flags().BoolVar(&waveZero, "wave-zero", false, "check restore points from the start, as far as their tiers ask")
 	return c
@@ -86,10 +87,28 @@ func parseWhen(flag, s string, now time.Time) (time.Time, error) {
 		}
 		return t, nil
 	}
-	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+	if d, err := parseAge(s); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, usage("--%s %s: give a time as in 05:30 or 2024-07-19T05:30:00+01:00, or how long ago, as in 90m", flag, s)
+	return time.Time{}, usage("--%s %s: give a time as in 05:30 or 2024-07-19T05:30:00+01:00, or how long ago, as in 90m or 2d", flag, s)
+}
+
+// parseAge reads a duration that may begin with days of 24 hours, at most 10,000 of them: 2d, 1d12h, 90m.
+func parseAge(s string) (time.Duration, error) {
+	before, rest, ok := strings.Cut(s, "d")
+	days, err := strconv.ParseUint(before, 10, 64)
+	if !ok || err != nil || days > 10_000 {
+		return time.ParseDuration(s)
+	}
+	age := time.Duration(days) * 24 * time.Hour //nolint:gosec // at most 10,000
+	if rest == "" {
+		return age, nil
+	}
+	d, err := time.ParseDuration(rest)
+	if err != nil || d < 0 {
+		return 0, errors.New("after the days comes no duration")
+	}
+	return age + d, nil
 }
 
 func newIncidentList(o *options) *cobra.Command {

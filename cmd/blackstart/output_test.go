@@ -50,13 +50,14 @@ func TestParseWhen(t *testing.T) {
 	for s, want := range map[string]string{
 		"2024-07-19T05:30:00+01:00": "2024-07-19T04:30:00Z", "05:30": "2024-07-19T04:30:00Z", "23:00": "2024-07-18T22:00:00Z",
 		"2024-07-18 05:30": "2024-07-18T04:30:00Z", "90m": "2024-07-19T04:00:00Z", "0s": "2024-07-19T05:30:00Z",
+		"2d": "2024-07-17T05:30:00Z", "0d": "2024-07-19T05:30:00Z", "1d12h": "2024-07-17T17:30:00Z",
 	} {
 		got, err := parseWhen("began", s, now)
 		if err != nil || got.UTC().Format(time.RFC3339) != want {
 			t.Errorf("%s: %v, %v; want %s", s, got.UTC(), err, want)
 		}
 	}
-	for _, s := range []string{"yesterday", "25:00", "-5m", "2024-07-19"} {
+	for _, s := range []string{"yesterday", "25:00", "-5m", "2024-07-19", "d", "-2d", "2d-1h", "2d3", "99999999999d"} {
 		if _, err := parseWhen("began", s, now); err == nil {
 			t.Errorf("%s was taken", s)
 		}

@@ -12,10 +12,10 @@ import (
 // sshFlags are the flags of a command that reaches hosts; completeSSH fills in what they leave open.
 func sshFlags(c *cobra.Command, ssh *remedy.Config) {
 	fl := c.Flags()
-	fl.StringSliceVar(&ssh.Keys, "ssh-key", nil, "private key `file`, with KEY-cert.pub beside it if there is one; may be repeated")
+	fl.StringArrayVar(&ssh.Keys, "ssh-key", nil, "private key `file`, with KEY-cert.pub beside it if there is one; may be repeated")
 	fl.StringVar(&ssh.AgentSocket, "ssh-agent", "", "`socket` of an ssh-agent; default that of SSH_AUTH_SOCK, empty uses none")
-	fl.StringSliceVar(&ssh.Certificates, "ssh-cert", nil, "`file` of a further user certificate; may be repeated")
-	fl.StringSliceVar(&ssh.KnownHosts, "known-hosts", nil, "known_hosts `file`; a host whose key is in none is not touched; may be repeated; default ~/.ssh/known_hosts")
+	fl.StringArrayVar(&ssh.Certificates, "ssh-cert", nil, "`file` of a further user certificate; may be repeated")
+	fl.StringArrayVar(&ssh.KnownHosts, "known-hosts", nil, "known_hosts `file`; a host whose key is in none is not touched; may be repeated; default ~/.ssh/known_hosts")
 	fl.StringVar(&ssh.User, "ssh-user", "root", "user where the fleet file names none")
 	fl.IntVar(&ssh.Handshakes, "ssh-handshakes", 16, "SSH handshakes at once, over all hosts")
 }
