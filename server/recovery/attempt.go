@@ -26,6 +26,7 @@ func (s *State) finished(in Finished, now time.Time) ([]Event, error) {
 	if s.over() {
 		return nil, nil
 	}
+	in.Result = s.asked(in.Result)
 	if a := h.attempt(); a != nil && a.ID == in.Job && h.Phase == Attempting {
 		return []Event{s.attemptEnded(h, a, in, now)}, nil
 	}

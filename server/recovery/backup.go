@@ -1,6 +1,9 @@
 package recovery
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -65,6 +68,16 @@ type DataSet struct {
 
 // RunsOn is the host whose agent works on the data set.
 func (d *DataSet) RunsOn() string { return firstOf(d.Runner, d.Host) }
+
+// Asked is a digest of what is asked of the data set's points at L3 and L4: another one after every change of it in the fleet file.
+func (d *DataSet) Asked() string {
+	data, err := json.Marshal([]any{d.Engine, d.Check, d.Options, d.Invariants})
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:8])
+}
 
 // Invariant is a business rule that must hold on what was restored: the answer of a query or program, and what it must be.
 type Invariant struct {
@@ -145,7 +158,7 @@ type PointCheck struct {
 	By     string    `json:"by"`               // which check: "restic check 3/7", "pg_dump and pg_amcheck", "invariant people-unique", "operator:ada"
 	Detail string    `json:"detail,omitempty"` // what it found
 	Moment time.Time `json:"moment,omitzero"`  // the moment whose data it saw; zero: the point's own
-	Of     string    `json:"of,omitempty"`     // digest of what was asked, at L3 and L4: engine, check, options, invariants; empty: not known
+	Of     string    `json:"of,omitempty"`     // DataSet.Asked at the time, at L3 and L4; empty: not known
 }
 
 // Quarantine keeps points from being restored. Points whose data is older than From are not affected.

@@ -165,6 +165,22 @@ func (s *State) found(r Result) {
 	}
 }
 
+// asked notes with the checks of a result what they were asked, whatever the agent says of that.
+func (s *State) asked(r Result) Result {
+	r.Sets = slices.Clone(r.Sets)
+	for i := range r.Sets {
+		x := &r.Sets[i]
+		x.Checks = slices.Clone(x.Checks)
+		d := s.stock.sets[x.DataSet]
+		for k := range x.Checks {
+			if x.Checks[k].Of = ""; d != nil && x.Checks[k].Level >= L3 {
+				x.Checks[k].Of = d.Asked()
+			}
+		}
+	}
+	return r
+}
+
 // Offer says what restoring a host would mean now. ok is false where it has no rung for that; a problem says why it cannot be restored.
 func (s *State) Offer(h *HostState) (o Offer, problem string, ok bool) {
 	at := restoreRung(h.Host)

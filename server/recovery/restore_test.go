@@ -402,6 +402,38 @@ func TestEndsOfARestore(t *testing.T) {
 	}
 }
 
+// The checks of a restore answer what the incident's fleet asks of the data set, whatever the agent says.
+func TestAChecksQuestionIsNoted(t *testing.T) {
+	noted := func(invariants ...Invariant) (by []string) {
+		x, h := exhausted(t, DataReplica, 100*time.Hour)
+		for i := range x.s.Fleet.DataSets {
+			x.s.Fleet.DataSets[i].Invariants = invariants
+		}
+		a := h.attempt()
+		sent := []SetResult{{DataSet: "h000-disk", Repository: "vault", Point: "newest", Swapped: true, Checks: []PointCheck{
+			{Level: L2, OK: true, At: x.now, By: "restore", Of: "lie"}, {Level: L3, OK: true, At: x.now, By: "engine"}, {Level: L4, OK: true, At: x.now, By: "invariants", Of: "lie"}}}}
+		x.must(Finished{Job: a.ID, Host: "h000", Result: Result{Class: Succeeded, Sets: sent}})
+		if sent[0].Checks[0].Of != "lie" {
+			t.Error("the caller's result was changed")
+		}
+		for _, p := range x.s.Found() {
+			for _, c := range p.Checks {
+				if c.By != "test" {
+					by = append(by, c.Level.String()+" "+c.Of)
+				}
+			}
+		}
+		return by
+	}
+	one, other := noted(), noted(Invariant{Name: "rows", SQL: "select 1", Expect: "= 1"})
+	if len(one) != 3 || one[0] != "L2 " || len(one[1]) != len("L3 0123456789abcdef") || one[1][2:] != one[2][2:] {
+		t.Errorf("noted %q", one)
+	}
+	if len(other) != 3 || other[0] != "L2 " || other[1] == one[1] || other[2] == one[2] {
+		t.Errorf("with another invariant %q, without %q", other, one)
+	}
+}
+
 // A stateless host whose quick restore fails is repaired; the restore is not tried again.
 func TestAfterAFailedRestoreComesRepair(t *testing.T) {
 	x := vaulted(t, 1, func(f *Fleet, _ *Playbook, p []RestorePoint) []RestorePoint {

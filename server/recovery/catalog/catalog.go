@@ -157,7 +157,7 @@ func New(f recovery.Fleet) *Catalog {
 	}
 	for i := range f.DataSets {
 		s := &set{DataSet: &f.DataSets[i], host: hosts[f.DataSets[i].Host], policy: policies[f.DataSets[i].Policy], tier: len(f.Tiers)}
-		s.question = asked(s.DataSet)
+		s.question = s.Asked()
 		if s.host != nil {
 			if t, ok := tiers[s.host.Tier]; ok {
 				s.tier = t
@@ -236,6 +236,12 @@ func (c *Catalog) viewOf(s *set) []recovery.RestorePoint {
 		}
 	}
 	return s.view
+}
+
+// forgetOld leaves out checks that passed when something else was asked: whoever adds an invariant wants an answer to it. What failed stays
+// in quarantine until a person releases it.
+func (s *set) forgetOld(p *recovery.RestorePoint) {
+	p.Checks = slices.DeleteFunc(p.Checks, func(c recovery.PointCheck) bool { return c.OK && c.Of != "" && c.Of != s.question })
 }
 
 // changed forgets what was made of a data set's points.
