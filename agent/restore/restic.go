@@ -36,14 +36,15 @@ import (
 // Hold marks a point with the tag blackstart-hold-INCIDENT. restic forget minds it only when told to, by --keep-tag with the tag in full:
 // up to 0.18 no version takes a pattern there, and none has a hold of its own.
 type Restic struct {
-	reach time.Duration // until a repository that does not answer is given up
-	once  sync.Mutex
-	known map[string]resticVersion
+	reach    time.Duration // until a repository that does not answer is given up
+	patience time.Duration // with another restic's lock, which a hold has for a second or two
+	once     sync.Mutex
+	known    map[string]resticVersion
 }
 
 // NewRestic returns the backend. It is safe for concurrent use.
 func NewRestic() *Restic {
-	return &Restic{reach: 2 * time.Minute, known: make(map[string]resticVersion)}
+	return &Restic{reach: 2 * time.Minute, patience: 45 * time.Second, known: make(map[string]resticVersion)}
 }
 
 const (
@@ -106,17 +107,23 @@ func (r *Restic) Restore(ctx context.Context, s SetWork, into string, p Progress
 	return err
 }
 
-// Size implements Sizer.
+// Size implements Sizer. A point that gets another id in between, because its tags change, is looked up once more.
 func (r *Restic) Size(ctx context.Context, s SetWork) (int64, error) {
-	current, err := r.find(ctx, s)
-	if err != nil || current[0].Summary.Bytes > 0 {
-		return max(0, sizeOf(current)), err
+	for range 2 {
+		current, err := r.find(ctx, s)
+		if err != nil || current[0].Summary.Bytes > 0 {
+			return max(0, sizeOf(current)), err
+		}
+		stats := struct {
+			Size  int64 `json:"total_size"`
+			Found int   `json:"snapshots_count"`
+		}{Found: 1} // where a version does not say
+		args := []string{"--no-lock", "--json", "stats", "--mode=restore-size", current[0].ID}
+		if err := r.ask(ctx, s, &stats, args...); err != nil || stats.Found > 0 { // of what it does not know, 0.14 says that it has no bytes
+			return stats.Size, err
+		}
 	}
-	var stats struct {
-		Size int64 `json:"total_size"`
-	}
-	args := []string{"--no-lock", "--json", "stats", "--mode=restore-size", current[0].ID}
-	return stats.Size, r.ask(ctx, s, &stats, args...)
+	return 0, gone(s)
 }
 
 // Check implements Checker with restic check, which reads all of the repository's structure and part Part of Parts of its data.
@@ -322,6 +329,7 @@ func (r *Restic) locked(ctx context.Context, s SetWork, run resticRun) error {
 		if r.run(ctx, s, unlock) == nil {
 			err = r.run(ctx, s, run)
 		}
+		err = r.waitForLock(ctx, s, run, err)
 	case hasSignature(err, signatureReadOnly):
 		run.args = append([]string{"--no-lock"}, run.args...)
 		err = r.run(ctx, s, run)
@@ -330,6 +338,20 @@ func (r *Restic) locked(ctx context.Context, s SetWork, run resticRun) error {
 		tidy, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 		defer cancel()
 		_ = r.run(tidy, s, unlock) // else the next who is locked out does it
+	}
+	return err
+}
+
+// waitForLock tries again what another restic's lock keeps out, each time after twice as long. Restic 0.14 cannot wait for a lock itself.
+func (r *Restic) waitForLock(ctx context.Context, s SetWork, run resticRun, err error) error {
+	for pause, left := time.Second, r.patience; hasSignature(err, signatureLocked) && pause <= left; pause *= 2 {
+		left -= pause
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+		err = r.run(ctx, s, run)
 	}
 	return err
 }

@@ -41,6 +41,7 @@ func newResticWorld(t *testing.T) *resticWorld {
 		Set:        Set{Name: "files", Host: "db1", Kind: "files", Source: "host=db1,tag=nightly"},
 		Repository: Repository{Name: "vault", Kind: "restic", Location: w.location, Password: "file:" + w.password},
 	}
+	w.patience = 0 // what is locked in a test stays so
 	w.restic(t, "init", "--quiet")
 	return w
 }

@@ -1,7 +1,9 @@
 package restore
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -327,11 +329,89 @@ func TestResticRepositoryGoesAwayInMidRestore(t *testing.T) {
 // Only what restic itself calls stale is unlocked, once, and the restore is tried once more.
 func TestResticUnlocksOnce(t *testing.T) {
 	s := fakeRestic(t, "echo 'repository is already locked by PID 1 on db1' >&2; echo tried >>tried; exit 1")
-	isFault(t, conformWorld{}, NewRestic().Restore(t.Context(), s, t.TempDir(), nil), Unreachable, signatureLocked)
+	r := NewRestic()
+	r.patience = 0
+	isFault(t, conformWorld{}, r.Restore(t.Context(), s, t.TempDir(), nil), Unreachable, signatureLocked)
 	for name, want := range map[string]string{"tried": "tried\ntried\n", "unlocked": "removed\n"} {
 		if got, err := os.ReadFile(filepath.Join(filepath.Dir(s.Repository.Program), name)); string(got) != want {
 			t.Errorf("%s is %q, %v; want %q", name, got, err, want)
 		}
+	}
+}
+
+// A lock of another restic is waited for, as long as patience lasts.
+func TestResticWaitsForALock(t *testing.T) {
+	const locked = "if [ $(wc -l <tried) -lt %d ]; then echo 'repository is already locked by PID 1 on db1' >&2; exit 1; fi"
+	for name, c := range map[string]struct {
+		until int // the try that is let in
+		tries int
+		fails bool
+	}{
+		"given back while it waits": {3, 3, false},
+		"given back too late":       {4, 3, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := fakeRestic(t, "echo tried >>tried; "+fmt.Sprintf(locked, c.until))
+			r := NewRestic()
+			r.patience = 2 * time.Second // one pause of a second; the next would be too long
+			if err := r.Restore(t.Context(), s, t.TempDir(), nil); c.fails {
+				isFault(t, conformWorld{}, err, Unreachable, signatureLocked)
+			} else if err != nil {
+				t.Error(err)
+			}
+			if got, err := os.ReadFile(filepath.Join(filepath.Dir(s.Repository.Program), "tried")); string(got) != strings.Repeat("tried\n", c.tries) {
+				t.Errorf("tried %q, %v; want %d times", got, err, c.tries)
+			}
+		})
+	}
+	t.Run("ended while it waits", func(t *testing.T) {
+		t.Parallel()
+		s := fakeRestic(t, "echo 'repository is already locked by PID 1 on db1' >&2; exit 1")
+		ctx, cancel := context.WithCancel(t.Context())
+		r := NewRestic()
+		r.patience = time.Hour
+		done := make(chan error, 1)
+		go func() {
+			done <- r.waitForLock(ctx, s, resticRun{args: []string{"restore"}}, &Fault{Unreachable, signatureLocked, "It is locked."})
+		}()
+		cancel()
+		isFault(t, conformWorld{}, <-done, Unreachable, signatureLocked)
+	})
+}
+
+// A hold gives a point another id. Its size is asked again under that, not taken for nothing.
+func TestResticSizeOfAPointWithOtherTagsByNow(t *testing.T) {
+	first, second := strings.Repeat("1b", 32), strings.Repeat("0a", 32)
+	for name, c := range map[string]struct {
+		stats string
+		size  int64
+		gone  bool
+	}{
+		"known":                {`echo '{"total_size":500,"total_file_count":3,"snapshots_count":1}'`, 500, false},
+		"empty, but there":     {`echo '{"total_size":0,"total_file_count":1,"snapshots_count":1}'`, 0, false},
+		"says nothing of it":   {`echo '{"total_size":500}'`, 500, false},
+		"tagged in between":    {`case "$*" in *` + second + `) echo '{"total_size":0,"snapshots_count":0}'; echo >tagged ;; *) echo '{"total_size":500,"snapshots_count":1}' ;; esac`, 500, false},
+		"not found, two times": {`echo '{"total_size":0,"snapshots_count":0}'`, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := fakeRestic(t, "")
+			script, err := os.ReadFile(s.Repository.Program)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := strings.Replace(string(script), "*snapshots*)\n", "*stats*) "+c.stats+" ;;\n*snapshots*)\n"+
+				`if [ -e tagged ]; then echo '[{"time":"2026-03-01T02:00:00Z","id":"`+first+`","original":"`+second+`"}]'; exit 0; fi`+"\n", 1)
+			if err := os.WriteFile(s.Repository.Program, []byte(text), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			size, err := NewRestic().Size(t.Context(), s)
+			if c.gone {
+				isFault(t, conformWorld{}, err, Failed, signatureGone)
+			} else if err != nil || size != c.size {
+				t.Errorf("%d, %v; want %d", size, err, c.size)
+			}
+		})
 	}
 }
 

@@ -65,8 +65,8 @@ func (s *State) declareStock(v *IncidentDeclared) {
 // Stock is what the incident's hosts could be restored from.
 func (s *State) Stock() Stock { return Stock{Points: s.Points, Cutoff: s.Cutoff, Began: s.Began} }
 
-// Holds names the points that must not expire while the incident is open: the last known good ones of its declaration, and those that
-// restores go back to.
+// Holds names the points that must not expire while the incident is open: the last known good ones of its declaration, those of now (wave zero may
+// have found them since), and those that restores go back to.
 func (s *State) Holds() []PointRef {
 	if s.over() {
 		return nil
@@ -75,13 +75,24 @@ func (s *State) Holds() []PointRef {
 	for _, ref := range refs {
 		known[ref] = true
 	}
+	hold := func(ref PointRef) {
+		if !known[ref] {
+			known[ref] = true
+			refs = append(refs, ref)
+		}
+	}
+	for i := range s.Fleet.DataSets {
+		d := &s.Fleet.DataSets[i]
+		if h := s.hosts[d.Host]; h != nil {
+			if best, why := s.stock.best(d, s.stock.need(h.Host)); why == "" {
+				hold(best.Point.PointRef)
+			}
+		}
+	}
 	for _, h := range s.order {
 		for _, a := range h.Attempts {
 			for _, r := range a.Restores {
-				if !known[r.Point] {
-					known[r.Point] = true
-					refs = append(refs, r.Point)
-				}
+				hold(r.Point)
 			}
 		}
 	}

@@ -573,10 +573,16 @@ func TestWaveZero(t *testing.T) {
 	if got := x.s.Unverified(); !slices.Equal(got, []string{"h000-disk"}) {
 		t.Fatalf("unverified: %v", got)
 	}
+	if slices.Contains(x.s.Holds(), points[0].PointRef) {
+		t.Error("it is held before anything is known of it")
+	}
 	points[0].Checks = []PointCheck{{Level: L1, OK: true, At: x.now, By: "test"}}
 	x.must(Learnt{Points: points[:1]})
 	if got := x.s.Unverified(); len(got) > 0 {
 		t.Errorf("still unverified: %v", got)
+	}
+	if !slices.Contains(x.s.Holds(), points[0].PointRef) {
+		t.Error("what it found may expire before it is needed")
 	}
 	if events := x.must(Learnt{Points: points[:1]}); len(events) > 0 {
 		t.Errorf("old news make %v", events)

@@ -16,6 +16,7 @@ const (
 	backoff      = time.Minute // doubles
 	backoffMax   = time.Hour
 	refusedPause = 24 * time.Hour
+	holdPause    = 5 * time.Minute // at most, of a hold that a restore's lock keeps out: what it reads is free to expire when it ends
 
 	maxTries  = 24 // of an ordered check: about 20 hours
 	maxSearch = 5  // tries of a search for damage at one point
@@ -177,6 +178,9 @@ func (c *Catalog) holdEnded(j *job, r recovery.Result, now time.Time) []recovery
 		fails = h.fails
 	}
 	ended.Until, ended.Reason = after(r, fails, now), reason(r)
+	if soon := now.Add(holdPause); r.Class == recovery.Unreachable && ended.Until.After(soon) {
+		ended.Until = soon
+	}
 	return []recovery.Event{ended}
 }
 

@@ -73,6 +73,28 @@ func TestHoldsOnWhatIsForgotten(t *testing.T) {
 	}
 }
 
+// A repository that is locked for hours, as by restores, is asked again every few minutes: what a restore has read may expire when it ends.
+func TestAHoldDoesNotWaitLongForALock(t *testing.T) {
+	w := newWorld(t, estate())
+	w.at["vault"].listed = daily("files-a", "vault", 1)
+	w.until(noon.Add(3 * time.Hour))
+	w.at["vault"].class = recovery.Unreachable
+	w.take(Held{Incident: "INC-1", Points: []recovery.PointRef{ref("files-a", "vault", 1)}})
+	w.until(w.now.Add(5 * time.Hour))
+	w.at["vault"].class = ""
+	freed := w.now
+	w.until(w.now.Add(time.Hour))
+	for _, e := range w.journal {
+		if _, ok := e.Event.(*recovery.HoldPlaced); ok {
+			if late := e.At.Sub(freed); late > 5*time.Minute+time.Second {
+				t.Errorf("it was placed %s after the lock was gone", late)
+			}
+			return
+		}
+	}
+	t.Error("it was never placed")
+}
+
 // The version tells of every change of what is known of points, and of nothing else.
 func TestVersion(t *testing.T) {
 	w := newWorld(t, estate())
