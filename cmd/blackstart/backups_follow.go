@@ -11,6 +11,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"google.golang.org/grpc/status"
 
 	pb "github.com/blackstart-recovery/blackstart/proto/blackstart/v1"
 )
@@ -18,18 +19,20 @@ import (
 // follower waits for work on backups, telling how far it comes.
 type follower struct {
 	list   func(context.Context, *pb.ListPointsRequest) (*pb.ListPointsResponse, error)
+	watch  func(context.Context) (recv func() (*pb.WatchBackupsResponse, error), err error)
 	show   func(running, waiting []*pb.BackupWork, now time.Time)
 	ended  func(ctx context.Context, w *pb.BackupWork, failed string) error // of a piece of the work; failed: why it could not be done, and when it is tried again
 	notice func(string)
-	pause  time.Duration // between two looks
 
-	heard bool // a coordinator has answered
-	lost  int  // calls that failed since it last did
+	recv   func() (*pb.WatchBackupsResponse, error) // of the stream that is open; nil: none is
+	hangUp context.CancelFunc                       // ends that stream
+	heard  bool                                     // a coordinator has answered
+	gone   time.Time                                // since when none does; zero: it does
 }
 
 const (
-	lookGap   = time.Second
-	mostLost  = 120              // looks without an answer before a coordinator is given up
+	redialGap = time.Second      // between two looks for a coordinator that is away
+	mostAway  = 2 * time.Minute  // without an answer before a coordinator is given up
 	plainGap  = 30 * time.Second // between two lines of one job where nobody looks at a terminal
 	mostWaits = 3                // of those that wait, how many lines a terminal shows
 )
@@ -54,65 +57,118 @@ func byKey(work []*pb.BackupWork) map[workKey]*pb.BackupWork {
 
 // follow returns when all of the work has ended or could not be done, or when ctx ends.
 func (f *follower) follow(ctx context.Context, left []*pb.BackupWork) error {
+	defer f.drop()
 	for len(left) > 0 {
-		out, err := f.look(ctx, left[0].GetDataSet())
+		out, err := f.next(ctx)
 		if err != nil {
 			return err
 		}
-		var running, waiting, over, rest []*pb.BackupWork
-		now := byKey(out.GetWork())
-		for _, w := range left {
-			switch is := now[keyOf(w)]; {
-			case is == nil, is.GetJob() == "": // it has ended; or it was tried, and will be again: nobody need wait for that
-				over = append(over, w)
-				continue
-			case is.GetWaits() == "":
-				running = append(running, is)
-			default:
-				waiting = append(waiting, is)
-			}
-			rest = append(rest, w)
-		}
-		if len(over) > 0 {
-			f.show(nil, nil, out.GetNow().AsTime()) // what is told of an end stays; what is under way comes after it
-		}
-		for _, w := range over {
-			if err := f.ended(ctx, w, now[keyOf(w)].GetWaits()); err != nil {
-				return err
-			}
-		}
-		f.show(running, waiting, out.GetNow().AsTime())
-		if left = rest; len(left) == 0 {
-			return nil
-		}
-		if err := wait(ctx, f.pause); err != nil {
+		if left, err = f.tell(ctx, left, out); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// look asks how the work stands. A coordinator that is away may come back: agents go on meanwhile.
-func (f *follower) look(ctx context.Context, dataSet string) (*pb.ListPointsResponse, error) {
+// tell tells how the work that is left stands, and returns what is left of it now.
+func (f *follower) tell(ctx context.Context, left []*pb.BackupWork, out *pb.WatchBackupsResponse) (rest []*pb.BackupWork, err error) {
+	var running, waiting, over []*pb.BackupWork
+	now := byKey(out.GetWork())
+	for _, w := range left {
+		switch is := now[keyOf(w)]; {
+		case is == nil, is.GetJob() == "": // it has ended; or it was tried, and will be again: nobody need wait for that
+			over = append(over, w)
+			continue
+		case is.GetWaits() == "":
+			running = append(running, is)
+		default:
+			waiting = append(waiting, is)
+		}
+		rest = append(rest, w)
+	}
+	if len(over) > 0 {
+		f.show(nil, nil, out.GetNow().AsTime()) // what is told of an end stays; what is under way comes after it
+	}
+	for _, w := range over {
+		if err := f.ended(ctx, w, now[keyOf(w)].GetWaits()); err != nil {
+			return nil, err
+		}
+	}
+	f.show(running, waiting, out.GetNow().AsTime())
+	return rest, nil
+}
+
+// next is how the work stands at first, and then each time that this has changed.
+func (f *follower) next(ctx context.Context) (out *pb.WatchBackupsResponse, err error) {
+	err = f.reach(ctx, func() (err error) {
+		if f.recv == nil {
+			out, err = f.open(ctx)
+		} else {
+			out, err = f.recv()
+		}
+		return err
+	})
+	return out, err
+}
+
+// open opens a stream and returns what it tells first, for which it waits no longer than for the answer to a call.
+func (f *follower) open(ctx context.Context) (*pb.WatchBackupsResponse, error) {
+	ctx, f.hangUp = context.WithCancel(ctx)
+	late := time.AfterFunc(callTimeout, f.hangUp)
+	var out *pb.WatchBackupsResponse
+	recv, err := f.watch(ctx)
+	if err == nil {
+		f.recv = recv
+		out, err = recv()
+	}
+	if !late.Stop() {
+		return nil, status.FromContextError(context.DeadlineExceeded).Err()
+	}
+	return out, err
+}
+
+// drop ends the stream that is open, if one is.
+func (f *follower) drop() {
+	if f.hangUp != nil {
+		f.hangUp()
+	}
+	f.recv, f.hangUp = nil, nil
+}
+
+// look asks for what is known of a data set's points, or of all.
+func (f *follower) look(ctx context.Context, dataSet string) (out *pb.ListPointsResponse, err error) {
+	err = f.reach(ctx, func() (err error) {
+		out, err = f.list(ctx, &pb.ListPointsRequest{DataSet: dataSet})
+		return err
+	})
+	return out, err
+}
+
+// reach asks until it is answered. A coordinator that is away may come back: agents go on meanwhile. The stream went with it.
+func (f *follower) reach(ctx context.Context, ask func() error) error {
 	for {
-		out, err := f.list(ctx, &pb.ListPointsRequest{DataSet: dataSet})
-		switch {
-		case err == nil:
-			if f.lost > 0 {
+		err := ask()
+		if err == nil {
+			if !f.gone.IsZero() {
 				f.notice("the coordinator is back")
 			}
-			f.lost, f.heard = 0, true
-			return out, nil
-		case ctx.Err() != nil:
-			return nil, errInterrupted
-		case !f.heard || !away(err) || f.lost == mostLost:
-			return nil, err
-		case f.lost == 0:
-			f.notice("the coordinator is away; what agents have begun goes on; looking for it …")
+			f.gone, f.heard = time.Time{}, true
+			return nil
 		}
-		f.lost++
-		if err := wait(ctx, f.pause); err != nil {
-			return nil, err
+		f.drop()
+		switch {
+		case ctx.Err() != nil:
+			return errInterrupted
+		case !f.heard || !away(err):
+			return err
+		case f.gone.IsZero():
+			f.gone = time.Now()
+			f.notice("the coordinator is away; what agents have begun goes on; looking for it …")
+		case time.Since(f.gone) >= mostAway:
+			return err
+		}
+		if err := wait(ctx, redialGap); err != nil {
+			return err
 		}
 	}
 }
@@ -142,12 +198,19 @@ func workName(w *pb.BackupWork) string {
 
 // newFollower shows progress the way that suits the output: redrawn in a terminal, lines elsewhere, nothing in JSON.
 func (o *options) newFollower(c *cobra.Command, client pb.OperatorServiceClient) *follower {
-	f := &follower{pause: lookGap, ended: func(context.Context, *pb.BackupWork, string) error { return nil },
+	f := &follower{ended: func(context.Context, *pb.BackupWork, string) error { return nil },
 		notice: func(text string) { fmt.Fprintln(c.ErrOrStderr(), "blackstart: "+text) },
 		list: func(ctx context.Context, r *pb.ListPointsRequest) (*pb.ListPointsResponse, error) {
 			ctx, cancel := context.WithTimeout(ctx, callTimeout)
 			defer cancel()
 			return client.ListPoints(ctx, r)
+		},
+		watch: func(ctx context.Context) (func() (*pb.WatchBackupsResponse, error), error) {
+			stream, err := client.WatchBackups(ctx, &pb.WatchBackupsRequest{})
+			if err != nil {
+				return nil, err
+			}
+			return stream.Recv, nil
 		}}
 	file, ok := asFile(c.OutOrStdout())
 	switch {

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,6 +60,7 @@ type fakeCoordinator struct {
 	bisected []*pb.BisectBackupsResponse
 	host     *pb.Host
 	plan     *pb.PlanResponse
+	told     func(grpc.ServerStreamingServer[pb.WatchBackupsResponse]) error // of the work that is under way; nil: there is none
 	asked    []proto.Message
 }
 
@@ -66,6 +70,13 @@ func (f *fakeCoordinator) ListPoints(_ context.Context, r *pb.ListPointsRequest)
 		return nil, status.Error(codes.NotFound, "data set nope is not in the fleet file")
 	}
 	return f.points, nil
+}
+
+func (f *fakeCoordinator) WatchBackups(_ *pb.WatchBackupsRequest, stream grpc.ServerStreamingServer[pb.WatchBackupsResponse]) error {
+	if f.told == nil {
+		return stream.Send(&pb.WatchBackupsResponse{Now: timestamppb.New(noon)})
+	}
+	return f.told(stream)
 }
 
 func (f *fakeCoordinator) ScanBackups(_ context.Context, r *pb.ScanBackupsRequest) (*pb.ScanBackupsResponse, error) {
@@ -134,15 +145,30 @@ func (f *fakeCoordinator) Declare(_ context.Context, r *pb.DeclareRequest) (*pb.
 // serve answers calls of the commands that the returned function runs, as `blackstart ARGS` would be.
 func (f *fakeCoordinator) serve(t *testing.T) func(args ...string) (stdout string, said string, exit int) {
 	t.Helper()
+	dir := fakeCertificates(t)
+	addr, stop := f.listen(t, dir, "127.0.0.1:0")
+	t.Cleanup(stop)
+	return func(args ...string) (string, string, int) { return asOperator(t, dir, addr, args...) }
+}
+
+// fakeCertificates returns the folder of a coordinator and its operator.
+func fakeCertificates(t *testing.T) string {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "d")
 	if err := pki.Init(dir, pki.Options{Operator: "operator"}); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+// listen answers at an address until stop is called, which breaks the connections.
+func (f *fakeCoordinator) listen(t *testing.T, dir, where string) (addr string, stop func()) {
+	t.Helper()
 	tls, err := pki.ServerTLS(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", where)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,21 +176,23 @@ func (f *fakeCoordinator) serve(t *testing.T) func(args ...string) (stdout strin
 	pb.RegisterOperatorServiceServer(s, f)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
-	t.Cleanup(func() {
+	return l.Addr().String(), func() {
 		s.Stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-	})
-	return func(args ...string) (string, string, int) {
-		var out bytes.Buffer
-		root := newRoot()
-		root.SetOut(&out)
-		root.SetErr(&out)
-		root.SetArgs(append([]string{"--dir", dir, "--coordinator", l.Addr().String(), "--operator", "operator"}, args...))
-		message, exit := end(root.ExecuteContext(t.Context()))
-		return out.String(), message, exit
 	}
+}
+
+// asOperator runs `blackstart ARGS` against the coordinator at an address.
+func asOperator(t *testing.T, dir, addr string, args ...string) (stdout, said string, exit int) {
+	var out bytes.Buffer
+	root := newRoot()
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetArgs(append([]string{"--dir", dir, "--coordinator", addr, "--operator", "operator"}, args...))
+	said, exit = end(root.ExecuteContext(t.Context()))
+	return out.String(), said, exit
 }
 
 // lacks reports which of the patterns, read with white space folded, an output lacks.
@@ -474,16 +502,26 @@ func TestThePlanTellsMethodTimeAndLoss(t *testing.T) {
 	}
 }
 
-// script plays answers to ListPoints, one a look; the last is given for ever.
+// script plays answers to ListPoints, one a look, of which the last is given for ever; and what is told of work, one list for each stream that
+// is opened, after which it tells no more. Behind the last list nobody answers.
 type script struct {
 	pb.OperatorServiceClient
-	looks   []any // *pb.ListPointsResponse or error
+	looks   []any   // *pb.ListPointsResponse or error
+	streams [][]any // *pb.WatchBackupsResponse or error
 	ordered []*pb.BackupWork
-	sets    []string // that were asked for
+	open    atomic.Int32 // streams
 }
 
-func (s *script) ListPoints(_ context.Context, r *pb.ListPointsRequest, _ ...grpc.CallOption) (*pb.ListPointsResponse, error) {
-	s.sets = append(s.sets, r.GetDataSet())
+// nextOf takes the next of a list; false: there is none.
+func nextOf[T any](list *[]T) (next T, ok bool) {
+	if len(*list) == 0 {
+		return next, false
+	}
+	next, *list = (*list)[0], (*list)[1:]
+	return next, true
+}
+
+func (s *script) ListPoints(context.Context, *pb.ListPointsRequest, ...grpc.CallOption) (*pb.ListPointsResponse, error) {
 	next := s.looks[0]
 	if len(s.looks) > 1 {
 		s.looks = s.looks[1:]
@@ -492,6 +530,39 @@ func (s *script) ListPoints(_ context.Context, r *pb.ListPointsRequest, _ ...grp
 		return nil, err
 	}
 	return proto.CloneOf(next.(*pb.ListPointsResponse)), nil
+}
+
+func (s *script) WatchBackups(ctx context.Context, _ *pb.WatchBackupsRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[pb.WatchBackupsResponse], error) {
+	list, ok := nextOf(&s.streams)
+	if !ok {
+		return nil, errGone
+	}
+	s.open.Add(1)
+	context.AfterFunc(ctx, func() { s.open.Add(-1) })
+	return &scriptedStream{ctx: ctx, list: list}, nil
+}
+
+type scriptedStream struct {
+	grpc.ServerStreamingClient[pb.WatchBackupsResponse]
+	ctx  context.Context
+	list []any
+}
+
+func (s *scriptedStream) Recv() (*pb.WatchBackupsResponse, error) {
+	next, ok := nextOf(&s.list)
+	if !ok {
+		<-s.ctx.Done()
+		return nil, status.FromContextError(s.ctx.Err()).Err()
+	}
+	if err, ok := next.(error); ok {
+		return nil, err
+	}
+	return next.(*pb.WatchBackupsResponse), nil
+}
+
+// atWork is a message of a stream.
+func atWork(work ...*pb.BackupWork) *pb.WatchBackupsResponse {
+	return &pb.WatchBackupsResponse{Now: timestamppb.New(noon), Work: work}
 }
 
 func (s *script) VerifyBackups(context.Context, *pb.VerifyBackupsRequest, ...grpc.CallOption) (*pb.VerifyBackupsResponse, error) {
@@ -507,34 +578,45 @@ func TestVerifyTellsWhatCameOfEachPoint(t *testing.T) {
 		return &pb.BackupWork{Job: "verify/" + id, Kind: "check", DataSet: "people-db", Repository: "vault", Point: id, Level: "L3", Waits: waits, Progress: p}
 	}
 	half := &pb.Progress{Stage: "restoring people-db", Done: 5, Total: 10}
-	unchecked := []*pb.RestorePoint{pointOfSet("people-db", "aa11", 2, "L1 ok"), pointOfSet("people-db", "bb22", 26)}
-	first := []*pb.RestorePoint{pointOfSet("people-db", "aa11", 2, "L1 ok", "L3 ok"), unchecked[1]}
-	failed := []*pb.RestorePoint{first[0], pointOfSet("people-db", "bb22", 26, "L3 bad")}
-	look := func(points []*pb.RestorePoint, work ...*pb.BackupWork) *pb.ListPointsResponse {
-		return &pb.ListPointsResponse{Now: timestamppb.New(noon), Points: points, Work: work}
+	aa, bb := pointOfSet("people-db", "aa11", 2, "L1 ok", "L3 ok"), pointOfSet("people-db", "bb22", 26)
+	look := func(points ...*pb.RestorePoint) *pb.ListPointsResponse {
+		return &pb.ListPointsResponse{Now: timestamppb.New(noon), Points: points}
 	}
+	unchecked, first := look(pointOfSet("people-db", "aa11", 2, "L1 ok"), bb), look(aa, bb)
+	failed, passed := look(aa, pointOfSet("people-db", "bb22", 26, "L3 bad")), look(aa, pointOfSet("people-db", "bb22", 26, "L3 ok"))
 	both := []*pb.BackupWork{check("aa11", "", nil), check("bb22", "aa11 goes first", nil)}
+	begun, later := atWork(check("aa11", "", half), both[1]), atWork(check("bb22", "", nil))
+	const away, back = "blackstart: the coordinator is away; what agents have begun goes on; looking for it …\n", "blackstart: the coordinator is back\n"
 	for _, tc := range []struct {
-		name   string
-		looks  []any
-		exit   int
-		said   string
-		out    []string
-		absent string
+		name    string
+		looks   []any
+		streams [][]any
+		exit    int
+		said    string
+		out     []string
+		absent  string
+		notes   string
+		took    time.Duration
 	}{
-		{"one passes, one fails, while the coordinator is away for a time", []any{look(unchecked), look(unchecked, check("aa11", "", half), both[1]), look(unchecked, check("aa11", "", half), both[1]), errGone, errGone,
-			look(first, check("bb22", "", nil)), look(first, check("bb22", "", nil)), look(failed), look(failed)}, exitHeld,
+		{"one passes, one fails", []any{unchecked, first, failed}, [][]any{{begun, begun, later, atWork()}}, exitHeld,
 			"1 restore point failed and went into quarantine: people-db vault/bb22",
-			[]string{"check people-db vault/aa11 to L3: restoring people-db: 50 % of 10 B", "check people-db vault/bb22 to L3 waits: aa11 goes first", "ok people-db vault/aa11: L3 passed", "FAILED people-db vault/bb22: L3 FAILED", "page 7 of people is torn"}, "L1 passed"},
-		{"both pass", []any{look(unchecked), look([]*pb.RestorePoint{first[0], pointOfSet("people-db", "bb22", 26, "L3 ok")})}, 0, "", []string{"all of 2 restore points passed"}, "FAILED"},
-		{"one cannot be checked now", []any{look(unchecked), look(first, &pb.BackupWork{Kind: "check", DataSet: "people-db", Repository: "vault", Point: "bb22", Waits: "the repository is\x1b[2J away; it is tried again at noon"})}, exitFailed, "1 restore point could not be checked",
-			[]string{"? people-db vault/bb22: it was not checked to L3: the repository is away; it is tried again at noon"}, "\x1b"},
-		{"nothing is known of one", []any{look(unchecked), look(first)}, exitFailed, "1 restore point could not be checked", []string{"? people-db vault/bb22: it was not checked to L3"}, "passed\n"},
-		{"the coordinator does not come back", []any{look(unchecked), errGone}, exitFailed, "no coordinator answers", nil, "passed"},
-		{"the call is refused", []any{look(unchecked), status.Error(codes.PermissionDenied, "not you")}, exitRefused, "not you", nil, "passed"},
+			[]string{"check people-db vault/aa11 to L3: restoring people-db: 50 % of 10 B", "check people-db vault/bb22 to L3 waits: aa11 goes first", "ok people-db vault/aa11: L3 passed", "FAILED people-db vault/bb22: L3 FAILED", "page 7 of people is torn"}, "L1 passed", "", 0},
+		{"both pass", []any{unchecked, passed}, [][]any{{atWork()}}, 0, "", []string{"all of 2 restore points passed"}, "FAILED", "", 0},
+		{"the coordinator goes away and comes back meanwhile", []any{unchecked, passed}, [][]any{{begun, errGone}, {errGone}, {begun, later, atWork()}}, 0, "", []string{"all of 2 restore points passed"}, "FAILED", away + back, 2 * time.Second},
+		{"it hangs up", []any{unchecked, passed}, [][]any{{begun, io.EOF}, {atWork()}}, 0, "", []string{"all of 2 restore points passed"}, "FAILED", away + back, time.Second},
+		{"it goes away twice", []any{unchecked, passed}, [][]any{{begun, errGone}, {begun, errGone}, {atWork()}}, 0, "", []string{"all of 2 restore points passed"}, "FAILED", away + back + away + back, 2 * time.Second},
+		{"it goes away between a check's end and the look at its verdict", []any{unchecked, errGone, errGone, passed}, [][]any{{later, errGone}, {later, atWork()}}, 0, "", []string{"all of 2 restore points passed"}, "FAILED", away + back, 2 * time.Second},
+		{"it does not come back", []any{unchecked}, [][]any{{begun, errGone}}, exitFailed, "10.0.0.5:7443: no coordinator answers there", nil, "passed", away, 2 * time.Minute},
+		{"it does not answer", []any{unchecked}, [][]any{{}}, exitFailed, "did not answer within 30s", nil, "passed", "", 30 * time.Second},
+		{"it is older", []any{unchecked}, [][]any{{status.Error(codes.Unimplemented, "unknown method WatchBackups")}}, exitFailed, "it runs another version of blackstart than this one", nil, "passed", "", 0},
+		{"one cannot be checked now", []any{unchecked, first}, [][]any{{atWork(&pb.BackupWork{Kind: "check", DataSet: "people-db", Repository: "vault", Point: "bb22", Waits: "the repository is\x1b[2J away; it is tried again at noon"})}},
+			exitFailed, "1 restore point could not be checked", []string{"? people-db vault/bb22: it was not checked to L3: the repository is away; it is tried again at noon"}, "\x1b", "", 0},
+		{"nothing is known of one", []any{unchecked, first}, [][]any{{atWork()}}, exitFailed, "1 restore point could not be checked", []string{"? people-db vault/bb22: it was not checked to L3"}, "passed\n", "", 0},
+		{"a look is refused", []any{unchecked, status.Error(codes.PermissionDenied, "not you")}, [][]any{{atWork()}}, exitRefused, "not you", nil, "passed", "", 0},
+		{"the stream is refused", []any{unchecked}, [][]any{{begun, status.Error(codes.PermissionDenied, "not you")}}, exitRefused, "not you", nil, "passed", "", 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := &script{looks: tc.looks, ordered: both}
+			s := &script{looks: tc.looks, streams: tc.streams, ordered: both}
 			var out, notes bytes.Buffer
 			c := &cobra.Command{}
 			c.SetOut(&out)
@@ -542,18 +624,57 @@ func TestVerifyTellsWhatCameOfEachPoint(t *testing.T) {
 			c.SetContext(t.Context())
 			o := &options{output: "table", coordinator: "10.0.0.5:7443"}
 			v := &verification{options: o}
+			began := time.Now()
 			message, exit := end(o.settled(c, v.run(c, s, []string{"people-db"})))
-			if missing := lacks(out.String(), tc.out...); exit != tc.exit || !strings.Contains(message, tc.said) || missing != nil || strings.Contains(out.String(), tc.absent) {
+			if missing := lacks(out.String(), tc.out...); exit != tc.exit || !strings.Contains(message, tc.said) || (tc.said == "") != (message == "") || missing != nil || strings.Contains(out.String(), tc.absent) {
 				t.Errorf("%s: exit %d, %s, without %q:\n%s", tc.name, exit, message, missing, out.String())
 			}
 			if strings.Count(out.String(), "50 %") > 1 {
-				t.Errorf("%s: each look tells a line:\n%s", tc.name, out.String())
+				t.Errorf("%s: one standing is told twice:\n%s", tc.name, out.String())
 			}
-			if away := strings.Count(notes.String(), "is away"); away != strings.Count(notes.String(), "is back") && exit != exitFailed || away > 1 {
-				t.Errorf("%s: %s", tc.name, notes.String())
+			if took := time.Since(began); took != tc.took || notes.String() != tc.notes {
+				t.Errorf("%s: after %s it had noted\n%s", tc.name, took, notes.String())
+			}
+			synctest.Wait()
+			if n := s.open.Load(); n != 0 {
+				t.Errorf("%s: %d streams are left open", tc.name, n)
 			}
 		})
 	}
+}
+
+// The connection breaks in the middle of a check, and another coordinator answers at the same address.
+func TestVerifyOutlivesACoordinator(t *testing.T) {
+	begun := make(chan struct{})
+	first := &fakeCoordinator{points: &pb.ListPointsResponse{}, told: func(stream grpc.ServerStreamingServer[pb.WatchBackupsResponse]) error {
+		work := &pb.BackupWork{Job: "verify/people-db/1", Kind: "check", DataSet: "people-db", Repository: "vault", Point: "aa11", Level: "L3"}
+		if err := stream.Send(atWork(work)); err != nil {
+			return err
+		}
+		close(begun)
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	}}
+	second := &fakeCoordinator{points: &pb.ListPointsResponse{Now: timestamppb.New(noon), Points: []*pb.RestorePoint{pointOfSet("people-db", "aa11", 2, "L3 ok")}}}
+	dir := fakeCertificates(t)
+	addr, stop := first.listen(t, dir, "127.0.0.1:0")
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		out, said, exit := asOperator(t, dir, addr, "backups", "verify", "people-db")
+		if missing := lacks(out, "the coordinator is away", "the coordinator is back", "all of 1 restore point passed"); exit != 0 || missing != nil {
+			t.Errorf("exit %d, %s, without %q:\n%s", exit, said, missing, out)
+		}
+	}()
+	select {
+	case <-begun:
+	case <-ended:
+		t.Fatal("it ended early")
+	}
+	stop()
+	_, stop = second.listen(t, dir, addr)
+	defer stop()
+	<-ended
 }
 
 func TestWhatVerifyAndScanAskFor(t *testing.T) {
@@ -592,7 +713,7 @@ func TestWhatVerifyAndScanAskFor(t *testing.T) {
 func TestVerifyInJSON(t *testing.T) {
 	bad := []*pb.RestorePoint{pointOfSet("people-db", "aa11", 2, "L3 bad")}
 	s := &script{looks: []any{&pb.ListPointsResponse{}, &pb.ListPointsResponse{Now: timestamppb.New(noon), Points: bad}},
-		ordered: []*pb.BackupWork{{Kind: "check", DataSet: "people-db", Repository: "vault", Point: "aa11", Level: "L3"}}}
+		streams: [][]any{{atWork()}}, ordered: []*pb.BackupWork{{Kind: "check", DataSet: "people-db", Repository: "vault", Point: "aa11", Level: "L3"}}}
 	var out bytes.Buffer
 	c := &cobra.Command{}
 	c.SetOut(&out)
@@ -615,16 +736,16 @@ func TestScanWaitsAndTellsWhatCouldNotBeListed(t *testing.T) {
 			DataSets: []*pb.DataSetStanding{{Name: "people-db", Host: "db1", Asks: "L3"}, {Name: "files", Host: "fs1", Asks: "L1"}}}
 	}
 	for _, tc := range []struct {
-		name  string
-		looks []any
-		exit  int
-		said  string
+		name string
+		told []any
+		exit int
+		said string
 	}{
-		{"listed", []any{look(listing), look(listing), look()}, 0, ""},
-		{"failed", []any{look(listing), look(again)}, exitFailed, "people-db in vault: it is locked; it is tried again at noon"},
+		{"listed", []any{atWork(listing, other), atWork(other)}, 0, ""},
+		{"failed", []any{atWork(again, other)}, exitFailed, "people-db in vault: it is locked; it is tried again at noon"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := &script{looks: tc.looks}
+			s := &script{looks: []any{look(listing), look()}, streams: [][]any{tc.told}}
 			var out bytes.Buffer
 			c := &cobra.Command{}
 			c.SetOut(&out)
@@ -643,15 +764,16 @@ func TestInterruptedWaiting(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		work := []*pb.BackupWork{{Job: "verify/1", Kind: "check", DataSet: "people-db", Repository: "vault", Point: "aa11"}}
-		s := &script{looks: []any{&pb.ListPointsResponse{Work: work}}, ordered: work}
+		s := &script{looks: []any{&pb.ListPointsResponse{}}, streams: [][]any{{atWork(work...)}}, ordered: work}
 		var out bytes.Buffer
 		c := &cobra.Command{}
 		c.SetOut(&out)
 		c.SetContext(ctx)
 		o := &options{output: "table"}
 		began := time.Now()
-		message, exit := end(o.settled(c, (&verification{options: o}).run(c, s, nil)))
-		if exit != exitFailed || !strings.Contains(message, "what was ordered goes on") || time.Since(began) != time.Minute {
+		err := (&verification{options: o}).run(c, s, nil)
+		message, exit := end(o.settled(c, err))
+		if !errors.Is(err, errInterrupted) || exit != exitFailed || !strings.Contains(message, "what was ordered goes on") || time.Since(began) != time.Minute {
 			t.Errorf("exit %d after %s: %s", exit, time.Since(began), message)
 		}
 	})

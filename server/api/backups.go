@@ -45,9 +45,7 @@ func (o *operators) ListPoints(ctx context.Context, r *pb.ListPointsRequest) (*p
 			out.Points = append(out.Points, points(c, d, "")...)
 			out.DataSets = append(out.DataSets, standing(c, d))
 		}
-		for _, p := range c.Pending(now) {
-			out.Work = append(out.Work, o.backupWork(p))
-		}
+		out.Work = o.work(c, now)
 		for _, a := range c.Alerts(now) {
 			out.Alerts = append(out.Alerts, &pb.BackupAlert{At: stamp(a.At), DataSet: a.DataSet, Text: recovery.Clean(a.Text, maxAlert)})
 		}
@@ -123,6 +121,49 @@ func points(c *catalog.Catalog, d *recovery.DataSet, wanted string) []*pb.Restor
 	}
 	return list
 }
+
+// progressGap is how often progress is looked at: it is no change of the catalog.
+const progressGap = time.Second
+
+// WatchBackups looks at the work whenever the catalog has changed, and from time to time while something runs, and sends it when it is not
+// what was sent last.
+func (o *operators) WatchBackups(_ *pb.WatchBackupsRequest, stream grpc.ServerStreamingServer[pb.WatchBackupsResponse]) error {
+	k, err := o.keeper()
+	if err != nil {
+		return err
+	}
+	ctx := stream.Context()
+	changed := k.Watch(ctx)
+	var last *pb.WatchBackupsResponse
+	for {
+		out := &pb.WatchBackupsResponse{}
+		if err := k.Read(ctx, func(c *catalog.Catalog, now time.Time) { out.Now, out.Work = stamp(now), o.work(c, now) }); err != nil {
+			return err
+		}
+		if last == nil || !sameWork(out, last) {
+			if err := stream.Send(out); err != nil {
+				return err
+			}
+			last = out
+		}
+		if err := pause(ctx, nil, nil, watchGap); err != nil {
+			return err
+		}
+		var again time.Duration
+		if slices.ContainsFunc(out.GetWork(), runs) {
+			again = progressGap - watchGap
+		}
+		if err := awaitChange(ctx, changed, again); err != nil {
+			return err
+		}
+	}
+}
+
+func sameWork(a, b *pb.WatchBackupsResponse) bool {
+	return slices.EqualFunc(a.GetWork(), b.GetWork(), func(x, y *pb.BackupWork) bool { return proto.Equal(x, y) })
+}
+
+func runs(w *pb.BackupWork) bool { return w.GetWaits() == "" }
 
 func (o *operators) ScanBackups(ctx context.Context, r *pb.ScanBackupsRequest) (*pb.ScanBackupsResponse, error) {
 	k, err := o.keeper()
@@ -274,12 +315,31 @@ func (o *operators) BisectBackups(r *pb.BisectBackupsRequest, stream grpc.Server
 		if now.GetDone() {
 			return nil
 		}
-		if _, open := <-changed; !open {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return backups.ErrStopped
+		if err := awaitChange(ctx, changed, 0); err != nil {
+			return err
 		}
+	}
+}
+
+// awaitChange waits until a keeper that is watched tells of a change, but no longer than d where that is not 0.
+func awaitChange(ctx context.Context, changed <-chan struct{}, d time.Duration) error {
+	var late <-chan time.Time
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-late:
+		return nil
+	case _, open := <-changed:
+		switch {
+		case open:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		return backups.ErrStopped
 	}
 }
 
@@ -310,6 +370,15 @@ func restorePoint(host string, p recovery.RestorePoint, heldBy []string) *pb.Res
 		out.QuarantinedFrom, out.QuarantineReason, out.QuarantinedBy = stamp(q.From), q.Reason, q.By
 	}
 	return out
+}
+
+// work is all that is under way or waits.
+func (o *operators) work(c *catalog.Catalog, now time.Time) []*pb.BackupWork {
+	var list []*pb.BackupWork
+	for _, p := range c.Pending(now) {
+		list = append(list, o.backupWork(p))
+	}
+	return list
 }
 
 func (o *operators) backupWork(p catalog.Pending) *pb.BackupWork {

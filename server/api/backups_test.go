@@ -9,13 +9,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -35,6 +38,8 @@ type fakeHub struct {
 	damage int // the day before today since which points are bad; 0: none is
 	checks []string
 	hold   chan struct{} // checks wait for it; nil: none does
+	done   atomic.Int64  // how far a check has come
+	clocks atomic.Int64  // looks at the clock: two for each turn of the keeper's loop
 }
 
 func (f *fakeHub) taken(day int) time.Time {
@@ -80,7 +85,7 @@ func (f *fakeHub) progress(incident, job string) (recovery.Progress, bool) {
 	if incident != catalog.Story || !strings.HasPrefix(job, "verify/") {
 		return recovery.Progress{}, false
 	}
-	return recovery.Progress{Stage: "checking people-db", Done: 1, Total: 2, Left: time.Minute}, true
+	return recovery.Progress{Stage: "checking people-db", Done: f.done.Load(), Total: 1000, Left: time.Minute}, true
 }
 
 // backupFleet has two data sets in a repository of any vendor.
@@ -97,19 +102,35 @@ func backupFleet() recovery.Fleet {
 		BackupPolicies: []recovery.BackupPolicy{{Name: "daily", Every: 24 * time.Hour, Keep: 14 * 24 * time.Hour, Level: recovery.L3}}}
 }
 
+// clock is the machine's, and counts the looks at it.
+func (f *fakeHub) clock() func() (time.Time, time.Duration) {
+	start := time.Now()
+	return func() (time.Time, time.Duration) {
+		f.clocks.Add(1)
+		now := time.Now()
+		return now.Round(0), now.Sub(start)
+	}
+}
+
 // keep runs a keeper with a journal of its own, and returns who answers operators from it.
 func keep(t *testing.T, hub *fakeHub) (*operators, context.Context) {
+	t.Helper()
+	return keepUntil(t.Context(), t, hub)
+}
+
+// keepUntil runs the keeper no longer than ctx.
+func keepUntil(ctx context.Context, t *testing.T, hub *fakeHub) (*operators, context.Context) {
 	t.Helper()
 	j, err := journal.Open(filepath.Join(t.TempDir(), "backups.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := backupFleet()
-	k, err := backups.New(backups.Config{Journal: j, Fleet: f, Run: hub.run, Log: hclog.NewNullLogger()})
+	k, err := backups.New(backups.Config{Journal: j, Fleet: f, Run: hub.run, Log: hclog.NewNullLogger(), Clock: hub.clock()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.WithValue(t.Context(), identityKey{}, identity{"operator", "ada", "192.0.2.1:9"}))
+	ctx, stop := context.WithCancel(context.WithValue(ctx, identityKey{}, identity{"operator", "ada", "192.0.2.1:9"}))
 	ended := make(chan error, 1)
 	go func() { ended <- k.Run(ctx) }()
 	t.Cleanup(func() {
@@ -155,8 +176,9 @@ func TestWithoutACatalogOfBackups(t *testing.T) {
 	_, verify := o.VerifyBackups(ctx, &pb.VerifyBackupsRequest{})
 	_, judge := o.JudgePoints(ctx, &pb.JudgePointsRequest{})
 	_, audit := o.AuditBackups(ctx, &pb.AuditBackupsRequest{})
-	bisect := o.BisectBackups(&pb.BisectBackupsRequest{}, &fakeStream{ctx: ctx})
-	for i, err := range []error{list, scan, verify, judge, audit, bisect} {
+	bisect := o.BisectBackups(&pb.BisectBackupsRequest{}, &fakeStream[pb.BisectBackupsResponse]{ctx: ctx})
+	watch := o.WatchBackups(&pb.WatchBackupsRequest{}, &fakeStream[pb.WatchBackupsResponse]{ctx: ctx})
+	for i, err := range []error{list, scan, verify, judge, audit, bisect, watch} {
 		if status.Code(code(err)) != codes.FailedPrecondition || !strings.Contains(err.Error(), "keeps no catalog of backups") {
 			t.Errorf("%d: %v", i, err)
 		}
@@ -283,17 +305,17 @@ func TestAuditInBothForms(t *testing.T) {
 }
 
 // fakeStream is the server's side of a stream.
-type fakeStream struct {
+type fakeStream[M any] struct {
 	grpc.ServerStream
 	ctx  context.Context
-	sent []*pb.BisectBackupsResponse
+	sent []*M
 	then func() // after each
 }
 
-func (s *fakeStream) Context() context.Context { return s.ctx }
+func (s *fakeStream[M]) Context() context.Context { return s.ctx }
 
-func (s *fakeStream) Send(b *pb.BisectBackupsResponse) error {
-	s.sent = append(s.sent, b)
+func (s *fakeStream[M]) Send(m *M) error {
+	s.sent = append(s.sent, m)
 	if s.then != nil {
 		s.then()
 	}
@@ -307,7 +329,7 @@ func TestBisectSendsItsStandingToTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	known(ctx, t, o, &pb.ListPointsRequest{DataSet: "people-db"}, listed(14))
-	s := &fakeStream{ctx: ctx, then: sync.OnceFunc(func() { close(hub.hold) })} // nothing is checked before the first standing
+	s := &fakeStream[pb.BisectBackupsResponse]{ctx: ctx, then: sync.OnceFunc(func() { close(hub.hold) })} // nothing is checked before the first standing
 	if err := o.BisectBackups(&pb.BisectBackupsRequest{DataSet: "people-db", Level: "L3"}, s); err != nil {
 		t.Fatal(err)
 	}
@@ -345,9 +367,104 @@ func TestBisectEndsWithItsCaller(t *testing.T) {
 	known(ctx, t, o, &pb.ListPointsRequest{DataSet: "people-db"}, listed(14))
 	call, hangUp := context.WithTimeout(ctx, 200*time.Millisecond)
 	defer hangUp()
-	if err := o.BisectBackups(&pb.BisectBackupsRequest{DataSet: "people-db"}, &fakeStream{ctx: call}); status.Code(code(err)) != codes.DeadlineExceeded {
+	if err := o.BisectBackups(&pb.BisectBackupsRequest{DataSet: "people-db"}, &fakeStream[pb.BisectBackupsResponse]{ctx: call}); status.Code(code(err)) != codes.DeadlineExceeded {
 		t.Errorf("it ended with %v", err)
 	}
+}
+
+func TestWatchBackupsTellsWhatHasChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := &fakeHub{days: 3, hold: make(chan struct{})}
+		o, ctx := keep(t, hub)
+		if _, err := o.ScanBackups(ctx, &pb.ScanBackupsRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		known(ctx, t, o, &pb.ListPointsRequest{}, listed(6))
+		pass(time.Minute) // all that follows from it has happened
+		call, hangUp := context.WithCancel(ctx)
+		var last time.Time
+		s := &fakeStream[pb.WatchBackupsResponse]{ctx: call, then: func() {
+			if since := time.Since(last); since < watchGap {
+				t.Errorf("a message %s after the one before", since)
+			}
+			last = time.Now()
+		}}
+		ended := make(chan error, 1)
+		go func() { ended <- o.WatchBackups(&pb.WatchBackupsRequest{}, s) }()
+		before := 0
+		after := func(d time.Duration) (sent int, turns int64) {
+			looked := hub.clocks.Load()
+			pass(d)
+			synctest.Wait()
+			sent, before = len(s.sent)-before, len(s.sent)
+			return sent, (hub.clocks.Load() - looked) / 2
+		}
+
+		if sent, _ := after(0); sent != 1 || len(s.sent[0].GetWork()) != 0 || !s.sent[0].GetNow().AsTime().Equal(time.Now()) {
+			t.Fatalf("at first: %v", s.sent)
+		}
+		if sent, turns := after(time.Minute); sent != 0 || turns != 0 {
+			t.Errorf("while nothing happens: %d messages, %d looks", sent, turns)
+		}
+		if _, err := o.JudgePoints(ctx, &pb.JudgePointsRequest{DataSet: "files", Point: "day-02", Word: pb.PointWord_POINT_WORD_VOUCH, Reason: "opened ten files"}); err != nil {
+			t.Fatal(err)
+		}
+		if sent, _ := after(time.Minute); sent != 0 {
+			t.Errorf("what is no work brings %v", s.sent[1:])
+		}
+
+		if _, err := o.VerifyBackups(ctx, &pb.VerifyBackupsRequest{DataSets: []string{"people-db"}, Level: "L3", All: true}); err != nil {
+			t.Fatal(err)
+		}
+		if sent, _ := after(0); sent != 1 {
+			t.Fatalf("an order brings %d messages", sent)
+		}
+		now, err := o.ListPoints(ctx, &pb.ListPointsRequest{})
+		if work := s.sent[1].GetWork(); err != nil || len(work) != 3 || work[0].GetProgress().GetStage() != "checking people-db" || work[1].GetWaits() == "" || !slices.EqualFunc(work, now.GetWork(), func(a, b *pb.BackupWork) bool { return proto.Equal(a, b) }) {
+			t.Errorf("%v is under way, and %v is told", now.GetWork(), work)
+		}
+		if sent, turns := after(10 * time.Second); sent != 0 || turns > 10 {
+			t.Errorf("while a check comes no further: %d messages, %d looks", sent, turns)
+		}
+		hub.done.Add(1)
+		if sent, _ := after(progressGap); sent != 1 || s.sent[2].GetWork()[0].GetProgress().GetDone() != 1 {
+			t.Errorf("progress brings %d messages: %v", sent, s.sent[2:])
+		}
+		began := len(s.sent)
+		for range 100 {
+			hub.done.Add(1)
+			after(100 * time.Millisecond)
+		}
+		if sent := len(s.sent) - began; sent != 10 {
+			t.Errorf("ten seconds of progress bring %d messages", sent)
+		}
+
+		close(hub.hold)
+		if sent, _ := after(time.Minute); sent == 0 || len(s.sent[len(s.sent)-1].GetWork()) != 0 {
+			t.Errorf("at the end: %v", s.sent[len(s.sent)-1])
+		}
+		gone := time.Now()
+		hangUp()
+		if err := <-ended; status.Code(code(err)) != codes.Canceled || time.Since(gone) > watchGap {
+			t.Errorf("it ended %s after its caller, with %v", time.Since(gone), err)
+		}
+	})
+}
+
+func TestWatchBackupsEndsWithTheKeeper(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open, stop := context.WithCancel(t.Context())
+		o, _ := keepUntil(open, t, &fakeHub{})
+		ended := make(chan error, 1)
+		go func() {
+			ended <- o.WatchBackups(&pb.WatchBackupsRequest{}, &fakeStream[pb.WatchBackupsResponse]{ctx: t.Context()})
+		}()
+		pass(time.Minute)
+		stop()
+		if err := <-ended; status.Code(code(err)) != codes.Unavailable {
+			t.Errorf("it ended with %v", err)
+		}
+	})
 }
 
 // What a person reads before consenting to a restore, and how far it has come then.

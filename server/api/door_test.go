@@ -43,6 +43,13 @@ func TestWhoIsTurnedAway(t *testing.T) {
 		_, err := pb.NewOperatorServiceClient(c).ListIncidents(w.ctx, &pb.ListIncidentsRequest{})
 		return err
 	}
+	watch := func(c *grpc.ClientConn) error {
+		s, err := pb.NewOperatorServiceClient(c).WatchBackups(w.ctx, &pb.WatchBackupsRequest{})
+		if err == nil {
+			_, err = s.Recv()
+		}
+		return err
+	}
 	check := func(c *grpc.ClientConn) error {
 		_, err := healthpb.NewHealthClient(c).Check(w.ctx, &healthpb.HealthCheckRequest{})
 		return err
@@ -58,6 +65,7 @@ func TestWhoIsTurnedAway(t *testing.T) {
 		{"a coordinator's certificate", phone(w.as(pki.RoleCoordinator, "two"), hello("ns1", "i", nil)), codes.Unavailable, "two", "not believed: x509: certificate specifies an incompatible key usage"},
 		{"an operator who phones home", phone(w.as(pki.RoleOperator, "ada"), hello("ns1", "i", nil)), codes.PermissionDenied, "ada", "role operator may not call"},
 		{"an agent who gives orders", list(w.as(pki.RoleAgent, "ns1")), codes.PermissionDenied, "ns1", "role agent may not call /blackstart.v1.OperatorService/ListIncidents"},
+		{"an agent who watches backups", watch(w.as(pki.RoleAgent, "ns1")), codes.PermissionDenied, "ns1", "role agent may not call /blackstart.v1.OperatorService/WatchBackups"},
 		{"an agent who asks for health", check(w.as(pki.RoleAgent, "ns2")), codes.PermissionDenied, "ns2", "role agent may not call /grpc.health.v1.Health/Check"},
 		{"another host's name", phone(w.as(pki.RoleAgent, "ns1"), hello("ns2", "i", nil)), codes.PermissionDenied, "ns1", `it says it is "ns2", but its certificate is for "ns1"`},
 		{"a hostile name", phone(w.as(pki.RoleAgent, "ns1"), hello("x\x1b[2J\n"+strings.Repeat("y", 5000), "i", nil)), codes.PermissionDenied, "ns1", `it says it is "x yyy`},

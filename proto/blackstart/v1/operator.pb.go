@@ -5025,6 +5025,95 @@ func (x *BackupAlert) GetText() string {
 	return ""
 }
 
+type WatchBackupsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchBackupsRequest) Reset() {
+	*x = WatchBackupsRequest{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchBackupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchBackupsRequest) ProtoMessage() {}
+
+func (x *WatchBackupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchBackupsRequest.ProtoReflect.Descriptor instead.
+func (*WatchBackupsRequest) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{71}
+}
+
+type WatchBackupsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Now   *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=now,proto3" json:"now,omitempty"`
+	// All of it, of whatever data set.
+	Work          []*BackupWork `protobuf:"bytes,2,rep,name=work,proto3" json:"work,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchBackupsResponse) Reset() {
+	*x = WatchBackupsResponse{}
+	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchBackupsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchBackupsResponse) ProtoMessage() {}
+
+func (x *WatchBackupsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchBackupsResponse.ProtoReflect.Descriptor instead.
+func (*WatchBackupsResponse) Descriptor() ([]byte, []int) {
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *WatchBackupsResponse) GetNow() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+func (x *WatchBackupsResponse) GetWork() []*BackupWork {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
 type ScanBackupsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	DataSets      []string               `protobuf:"bytes,1,rep,name=data_sets,json=dataSets,proto3" json:"data_sets,omitempty"`
@@ -5034,7 +5123,7 @@ type ScanBackupsRequest struct {
 
 func (x *ScanBackupsRequest) Reset() {
 	*x = ScanBackupsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5046,7 +5135,7 @@ func (x *ScanBackupsRequest) String() string {
 func (*ScanBackupsRequest) ProtoMessage() {}
 
 func (x *ScanBackupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[71]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5059,7 +5148,7 @@ func (x *ScanBackupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanBackupsRequest.ProtoReflect.Descriptor instead.
 func (*ScanBackupsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{71}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ScanBackupsRequest) GetDataSets() []string {
@@ -5079,7 +5168,7 @@ type ScanBackupsResponse struct {
 
 func (x *ScanBackupsResponse) Reset() {
 	*x = ScanBackupsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5091,7 +5180,7 @@ func (x *ScanBackupsResponse) String() string {
 func (*ScanBackupsResponse) ProtoMessage() {}
 
 func (x *ScanBackupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[72]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5104,7 +5193,7 @@ func (x *ScanBackupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanBackupsResponse.ProtoReflect.Descriptor instead.
 func (*ScanBackupsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{72}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ScanBackupsResponse) GetDataSets() []string {
@@ -5130,7 +5219,7 @@ type VerifyBackupsRequest struct {
 
 func (x *VerifyBackupsRequest) Reset() {
 	*x = VerifyBackupsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5142,7 +5231,7 @@ func (x *VerifyBackupsRequest) String() string {
 func (*VerifyBackupsRequest) ProtoMessage() {}
 
 func (x *VerifyBackupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[73]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5155,7 +5244,7 @@ func (x *VerifyBackupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyBackupsRequest.ProtoReflect.Descriptor instead.
 func (*VerifyBackupsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{73}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *VerifyBackupsRequest) GetDataSets() []string {
@@ -5196,7 +5285,7 @@ type VerifyBackupsResponse struct {
 
 func (x *VerifyBackupsResponse) Reset() {
 	*x = VerifyBackupsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5208,7 +5297,7 @@ func (x *VerifyBackupsResponse) String() string {
 func (*VerifyBackupsResponse) ProtoMessage() {}
 
 func (x *VerifyBackupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[74]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5221,7 +5310,7 @@ func (x *VerifyBackupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyBackupsResponse.ProtoReflect.Descriptor instead.
 func (*VerifyBackupsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{74}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *VerifyBackupsResponse) GetWork() []*BackupWork {
@@ -5246,7 +5335,7 @@ type JudgePointsRequest struct {
 
 func (x *JudgePointsRequest) Reset() {
 	*x = JudgePointsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5258,7 +5347,7 @@ func (x *JudgePointsRequest) String() string {
 func (*JudgePointsRequest) ProtoMessage() {}
 
 func (x *JudgePointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[75]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5271,7 +5360,7 @@ func (x *JudgePointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgePointsRequest.ProtoReflect.Descriptor instead.
 func (*JudgePointsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{75}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *JudgePointsRequest) GetDataSet() string {
@@ -5318,7 +5407,7 @@ type JudgePointsResponse struct {
 
 func (x *JudgePointsResponse) Reset() {
 	*x = JudgePointsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5330,7 +5419,7 @@ func (x *JudgePointsResponse) String() string {
 func (*JudgePointsResponse) ProtoMessage() {}
 
 func (x *JudgePointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[76]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5343,7 +5432,7 @@ func (x *JudgePointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgePointsResponse.ProtoReflect.Descriptor instead.
 func (*JudgePointsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{76}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *JudgePointsResponse) GetPoints() []*RestorePoint {
@@ -5362,7 +5451,7 @@ type AuditBackupsRequest struct {
 
 func (x *AuditBackupsRequest) Reset() {
 	*x = AuditBackupsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5374,7 +5463,7 @@ func (x *AuditBackupsRequest) String() string {
 func (*AuditBackupsRequest) ProtoMessage() {}
 
 func (x *AuditBackupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[77]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5387,7 +5476,7 @@ func (x *AuditBackupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditBackupsRequest.ProtoReflect.Descriptor instead.
 func (*AuditBackupsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{77}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *AuditBackupsRequest) GetFormat() ReportFormat {
@@ -5410,7 +5499,7 @@ type AuditBackupsResponse struct {
 
 func (x *AuditBackupsResponse) Reset() {
 	*x = AuditBackupsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5422,7 +5511,7 @@ func (x *AuditBackupsResponse) String() string {
 func (*AuditBackupsResponse) ProtoMessage() {}
 
 func (x *AuditBackupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[78]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5435,7 +5524,7 @@ func (x *AuditBackupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditBackupsResponse.ProtoReflect.Descriptor instead.
 func (*AuditBackupsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{78}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *AuditBackupsResponse) GetBody() []byte {
@@ -5470,7 +5559,7 @@ type BisectBackupsRequest struct {
 
 func (x *BisectBackupsRequest) Reset() {
 	*x = BisectBackupsRequest{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[79]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5482,7 +5571,7 @@ func (x *BisectBackupsRequest) String() string {
 func (*BisectBackupsRequest) ProtoMessage() {}
 
 func (x *BisectBackupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[79]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5495,7 +5584,7 @@ func (x *BisectBackupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BisectBackupsRequest.ProtoReflect.Descriptor instead.
 func (*BisectBackupsRequest) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{79}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *BisectBackupsRequest) GetDataSet() string {
@@ -5532,7 +5621,7 @@ type BisectBackupsResponse struct {
 
 func (x *BisectBackupsResponse) Reset() {
 	*x = BisectBackupsResponse{}
-	mi := &file_blackstart_v1_operator_proto_msgTypes[80]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5544,7 +5633,7 @@ func (x *BisectBackupsResponse) String() string {
 func (*BisectBackupsResponse) ProtoMessage() {}
 
 func (x *BisectBackupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blackstart_v1_operator_proto_msgTypes[80]
+	mi := &file_blackstart_v1_operator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5557,7 +5646,7 @@ func (x *BisectBackupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BisectBackupsResponse.ProtoReflect.Descriptor instead.
 func (*BisectBackupsResponse) Descriptor() ([]byte, []int) {
-	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{80}
+	return file_blackstart_v1_operator_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *BisectBackupsResponse) GetPoints() []*RestorePoint {
@@ -6005,7 +6094,11 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\vBackupAlert\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x19\n" +
 	"\bdata_set\x18\x02 \x01(\tR\adataSet\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"1\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\x15\n" +
+	"\x13WatchBackupsRequest\"s\n" +
+	"\x14WatchBackupsResponse\x12,\n" +
+	"\x03now\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12-\n" +
+	"\x04work\x18\x02 \x03(\v2\x19.blackstart.v1.BackupWorkR\x04work\"1\n" +
 	"\x12ScanBackupsRequest\x12\x1b\n" +
 	"\tdata_sets\x18\x01 \x03(\tR\bdataSets\"2\n" +
 	"\x13ScanBackupsResponse\x12\x1b\n" +
@@ -6051,7 +6144,7 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x16POINT_WORD_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15POINT_WORD_QUARANTINE\x10\x01\x12\x16\n" +
 	"\x12POINT_WORD_RELEASE\x10\x02\x12\x14\n" +
-	"\x10POINT_WORD_VOUCH\x10\x032\xdd\x12\n" +
+	"\x10POINT_WORD_VOUCH\x10\x032\xb8\x13\n" +
 	"\x0fOperatorService\x12H\n" +
 	"\aDeclare\x12\x1d.blackstart.v1.DeclareRequest\x1a\x1e.blackstart.v1.DeclareResponse\x12?\n" +
 	"\x04Plan\x12\x1a.blackstart.v1.PlanRequest\x1a\x1b.blackstart.v1.PlanResponse\x12H\n" +
@@ -6079,7 +6172,8 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x0eApproveRestore\x12$.blackstart.v1.ApproveRestoreRequest\x1a%.blackstart.v1.ApproveRestoreResponse\x12Z\n" +
 	"\rCancelAttempt\x12#.blackstart.v1.CancelAttemptRequest\x1a$.blackstart.v1.CancelAttemptResponse\x12Q\n" +
 	"\n" +
-	"ListPoints\x12 .blackstart.v1.ListPointsRequest\x1a!.blackstart.v1.ListPointsResponse\x12T\n" +
+	"ListPoints\x12 .blackstart.v1.ListPointsRequest\x1a!.blackstart.v1.ListPointsResponse\x12Y\n" +
+	"\fWatchBackups\x12\".blackstart.v1.WatchBackupsRequest\x1a#.blackstart.v1.WatchBackupsResponse0\x01\x12T\n" +
 	"\vScanBackups\x12!.blackstart.v1.ScanBackupsRequest\x1a\".blackstart.v1.ScanBackupsResponse\x12Z\n" +
 	"\rVerifyBackups\x12#.blackstart.v1.VerifyBackupsRequest\x1a$.blackstart.v1.VerifyBackupsResponse\x12T\n" +
 	"\vJudgePoints\x12!.blackstart.v1.JudgePointsRequest\x1a\".blackstart.v1.JudgePointsResponse\x12W\n" +
@@ -6099,7 +6193,7 @@ func file_blackstart_v1_operator_proto_rawDescGZIP() []byte {
 }
 
 var file_blackstart_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 82)
+var file_blackstart_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
 var file_blackstart_v1_operator_proto_goTypes = []any{
 	(ReportFormat)(0),              // 0: blackstart.v1.ReportFormat
 	(PointWord)(0),                 // 1: blackstart.v1.PointWord
@@ -6174,30 +6268,32 @@ var file_blackstart_v1_operator_proto_goTypes = []any{
 	(*ListPointsResponse)(nil),     // 70: blackstart.v1.ListPointsResponse
 	(*DataSetStanding)(nil),        // 71: blackstart.v1.DataSetStanding
 	(*BackupAlert)(nil),            // 72: blackstart.v1.BackupAlert
-	(*ScanBackupsRequest)(nil),     // 73: blackstart.v1.ScanBackupsRequest
-	(*ScanBackupsResponse)(nil),    // 74: blackstart.v1.ScanBackupsResponse
-	(*VerifyBackupsRequest)(nil),   // 75: blackstart.v1.VerifyBackupsRequest
-	(*VerifyBackupsResponse)(nil),  // 76: blackstart.v1.VerifyBackupsResponse
-	(*JudgePointsRequest)(nil),     // 77: blackstart.v1.JudgePointsRequest
-	(*JudgePointsResponse)(nil),    // 78: blackstart.v1.JudgePointsResponse
-	(*AuditBackupsRequest)(nil),    // 79: blackstart.v1.AuditBackupsRequest
-	(*AuditBackupsResponse)(nil),   // 80: blackstart.v1.AuditBackupsResponse
-	(*BisectBackupsRequest)(nil),   // 81: blackstart.v1.BisectBackupsRequest
-	(*BisectBackupsResponse)(nil),  // 82: blackstart.v1.BisectBackupsResponse
-	nil,                            // 83: blackstart.v1.Incident.ScopeEntry
-	(*timestamppb.Timestamp)(nil),  // 84: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 85: google.protobuf.Duration
+	(*WatchBackupsRequest)(nil),    // 73: blackstart.v1.WatchBackupsRequest
+	(*WatchBackupsResponse)(nil),   // 74: blackstart.v1.WatchBackupsResponse
+	(*ScanBackupsRequest)(nil),     // 75: blackstart.v1.ScanBackupsRequest
+	(*ScanBackupsResponse)(nil),    // 76: blackstart.v1.ScanBackupsResponse
+	(*VerifyBackupsRequest)(nil),   // 77: blackstart.v1.VerifyBackupsRequest
+	(*VerifyBackupsResponse)(nil),  // 78: blackstart.v1.VerifyBackupsResponse
+	(*JudgePointsRequest)(nil),     // 79: blackstart.v1.JudgePointsRequest
+	(*JudgePointsResponse)(nil),    // 80: blackstart.v1.JudgePointsResponse
+	(*AuditBackupsRequest)(nil),    // 81: blackstart.v1.AuditBackupsRequest
+	(*AuditBackupsResponse)(nil),   // 82: blackstart.v1.AuditBackupsResponse
+	(*BisectBackupsRequest)(nil),   // 83: blackstart.v1.BisectBackupsRequest
+	(*BisectBackupsResponse)(nil),  // 84: blackstart.v1.BisectBackupsResponse
+	nil,                            // 85: blackstart.v1.Incident.ScopeEntry
+	(*timestamppb.Timestamp)(nil),  // 86: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 87: google.protobuf.Duration
 }
 var file_blackstart_v1_operator_proto_depIdxs = []int32{
-	84,  // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
-	84,  // 1: blackstart.v1.DeclareRequest.cutoff:type_name -> google.protobuf.Timestamp
+	86,  // 0: blackstart.v1.DeclareRequest.began:type_name -> google.protobuf.Timestamp
+	86,  // 1: blackstart.v1.DeclareRequest.cutoff:type_name -> google.protobuf.Timestamp
 	49,  // 2: blackstart.v1.DeclareResponse.incident:type_name -> blackstart.v1.Incident
 	6,   // 3: blackstart.v1.PlanResponse.waves:type_name -> blackstart.v1.PlannedWave
 	7,   // 4: blackstart.v1.PlanResponse.excluded:type_name -> blackstart.v1.PlannedHost
 	7,   // 5: blackstart.v1.PlannedWave.hosts:type_name -> blackstart.v1.PlannedHost
-	85,  // 6: blackstart.v1.PlannedHost.estimate:type_name -> google.protobuf.Duration
-	85,  // 7: blackstart.v1.PlannedHost.queue:type_name -> google.protobuf.Duration
-	85,  // 8: blackstart.v1.PlannedHost.loss:type_name -> google.protobuf.Duration
+	87,  // 6: blackstart.v1.PlannedHost.estimate:type_name -> google.protobuf.Duration
+	87,  // 7: blackstart.v1.PlannedHost.queue:type_name -> google.protobuf.Duration
+	87,  // 8: blackstart.v1.PlannedHost.loss:type_name -> google.protobuf.Duration
 	49,  // 9: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
 	49,  // 10: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
 	49,  // 11: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
@@ -6207,13 +6303,13 @@ var file_blackstart_v1_operator_proto_depIdxs = []int32{
 	55,  // 15: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
 	55,  // 16: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
 	49,  // 17: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
-	85,  // 18: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
+	87,  // 18: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
 	55,  // 19: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
-	85,  // 20: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
+	87,  // 20: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
 	55,  // 21: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
 	55,  // 22: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
 	34,  // 23: blackstart.v1.ListAgentsResponse.agents:type_name -> blackstart.v1.Agent
-	84,  // 24: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
+	86,  // 24: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
 	49,  // 25: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
 	49,  // 26: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
 	55,  // 27: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
@@ -6223,133 +6319,137 @@ var file_blackstart_v1_operator_proto_depIdxs = []int32{
 	61,  // 31: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
 	0,   // 32: blackstart.v1.WorkCardsRequest.format:type_name -> blackstart.v1.ReportFormat
 	0,   // 33: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
-	84,  // 34: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
-	84,  // 35: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
-	84,  // 36: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
+	86,  // 34: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
+	86,  // 35: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
+	86,  // 36: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
 	52,  // 37: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
 	53,  // 38: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
 	54,  // 39: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
-	84,  // 40: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
+	86,  // 40: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
 	51,  // 41: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
-	83,  // 42: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
+	85,  // 42: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
 	50,  // 43: blackstart.v1.Incident.playbook_versions:type_name -> blackstart.v1.PlaybookVersion
-	84,  // 44: blackstart.v1.PlaybookVersion.since:type_name -> google.protobuf.Timestamp
-	84,  // 45: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
-	84,  // 46: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
+	86,  // 44: blackstart.v1.PlaybookVersion.since:type_name -> google.protobuf.Timestamp
+	86,  // 45: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
+	86,  // 46: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
 	53,  // 47: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
-	84,  // 48: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
-	84,  // 49: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
-	84,  // 50: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
-	84,  // 51: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
+	86,  // 48: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
+	86,  // 49: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
+	86,  // 50: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
+	86,  // 51: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
 	59,  // 52: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
 	60,  // 53: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
-	84,  // 54: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
-	84,  // 55: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
+	86,  // 54: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	86,  // 55: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
 	58,  // 56: blackstart.v1.Host.ladder:type_name -> blackstart.v1.Rung
 	56,  // 57: blackstart.v1.Host.progress:type_name -> blackstart.v1.Progress
 	57,  // 58: blackstart.v1.Host.restore:type_name -> blackstart.v1.RestoreOffer
-	85,  // 59: blackstart.v1.Progress.left:type_name -> google.protobuf.Duration
-	84,  // 60: blackstart.v1.Progress.at:type_name -> google.protobuf.Timestamp
-	84,  // 61: blackstart.v1.RestoreOffer.moment:type_name -> google.protobuf.Timestamp
-	85,  // 62: blackstart.v1.RestoreOffer.loss:type_name -> google.protobuf.Duration
-	85,  // 63: blackstart.v1.RestoreOffer.estimate:type_name -> google.protobuf.Duration
-	84,  // 64: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	84,  // 65: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	84,  // 66: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
-	84,  // 67: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
-	84,  // 68: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
-	85,  // 69: blackstart.v1.ApproveRestoreRequest.loss:type_name -> google.protobuf.Duration
+	87,  // 59: blackstart.v1.Progress.left:type_name -> google.protobuf.Duration
+	86,  // 60: blackstart.v1.Progress.at:type_name -> google.protobuf.Timestamp
+	86,  // 61: blackstart.v1.RestoreOffer.moment:type_name -> google.protobuf.Timestamp
+	87,  // 62: blackstart.v1.RestoreOffer.loss:type_name -> google.protobuf.Duration
+	87,  // 63: blackstart.v1.RestoreOffer.estimate:type_name -> google.protobuf.Duration
+	86,  // 64: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	86,  // 65: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	86,  // 66: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
+	86,  // 67: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
+	86,  // 68: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
+	87,  // 69: blackstart.v1.ApproveRestoreRequest.loss:type_name -> google.protobuf.Duration
 	55,  // 70: blackstart.v1.ApproveRestoreResponse.host:type_name -> blackstart.v1.Host
 	55,  // 71: blackstart.v1.CancelAttemptResponse.host:type_name -> blackstart.v1.Host
-	84,  // 72: blackstart.v1.RestorePoint.taken_at:type_name -> google.protobuf.Timestamp
-	84,  // 73: blackstart.v1.RestorePoint.until:type_name -> google.protobuf.Timestamp
-	84,  // 74: blackstart.v1.RestorePoint.seen_at:type_name -> google.protobuf.Timestamp
+	86,  // 72: blackstart.v1.RestorePoint.taken_at:type_name -> google.protobuf.Timestamp
+	86,  // 73: blackstart.v1.RestorePoint.until:type_name -> google.protobuf.Timestamp
+	86,  // 74: blackstart.v1.RestorePoint.seen_at:type_name -> google.protobuf.Timestamp
 	67,  // 75: blackstart.v1.RestorePoint.checks:type_name -> blackstart.v1.PointVerdict
-	84,  // 76: blackstart.v1.RestorePoint.quarantined_from:type_name -> google.protobuf.Timestamp
-	84,  // 77: blackstart.v1.PointVerdict.at:type_name -> google.protobuf.Timestamp
-	84,  // 78: blackstart.v1.PointVerdict.moment:type_name -> google.protobuf.Timestamp
-	84,  // 79: blackstart.v1.BackupWork.started_at:type_name -> google.protobuf.Timestamp
+	86,  // 76: blackstart.v1.RestorePoint.quarantined_from:type_name -> google.protobuf.Timestamp
+	86,  // 77: blackstart.v1.PointVerdict.at:type_name -> google.protobuf.Timestamp
+	86,  // 78: blackstart.v1.PointVerdict.moment:type_name -> google.protobuf.Timestamp
+	86,  // 79: blackstart.v1.BackupWork.started_at:type_name -> google.protobuf.Timestamp
 	56,  // 80: blackstart.v1.BackupWork.progress:type_name -> blackstart.v1.Progress
 	66,  // 81: blackstart.v1.ListPointsResponse.points:type_name -> blackstart.v1.RestorePoint
 	68,  // 82: blackstart.v1.ListPointsResponse.work:type_name -> blackstart.v1.BackupWork
-	84,  // 83: blackstart.v1.ListPointsResponse.now:type_name -> google.protobuf.Timestamp
+	86,  // 83: blackstart.v1.ListPointsResponse.now:type_name -> google.protobuf.Timestamp
 	72,  // 84: blackstart.v1.ListPointsResponse.alerts:type_name -> blackstart.v1.BackupAlert
 	71,  // 85: blackstart.v1.ListPointsResponse.data_sets:type_name -> blackstart.v1.DataSetStanding
 	66,  // 86: blackstart.v1.DataSetStanding.good:type_name -> blackstart.v1.RestorePoint
-	84,  // 87: blackstart.v1.BackupAlert.at:type_name -> google.protobuf.Timestamp
-	68,  // 88: blackstart.v1.VerifyBackupsResponse.work:type_name -> blackstart.v1.BackupWork
-	1,   // 89: blackstart.v1.JudgePointsRequest.word:type_name -> blackstart.v1.PointWord
-	84,  // 90: blackstart.v1.JudgePointsRequest.from:type_name -> google.protobuf.Timestamp
-	66,  // 91: blackstart.v1.JudgePointsResponse.points:type_name -> blackstart.v1.RestorePoint
-	0,   // 92: blackstart.v1.AuditBackupsRequest.format:type_name -> blackstart.v1.ReportFormat
-	66,  // 93: blackstart.v1.BisectBackupsResponse.points:type_name -> blackstart.v1.RestorePoint
-	66,  // 94: blackstart.v1.BisectBackupsResponse.good:type_name -> blackstart.v1.RestorePoint
-	66,  // 95: blackstart.v1.BisectBackupsResponse.bad:type_name -> blackstart.v1.RestorePoint
-	2,   // 96: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
-	4,   // 97: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
-	8,   // 98: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
-	10,  // 99: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
-	12,  // 100: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
-	14,  // 101: blackstart.v1.OperatorService.ReviseIncident:input_type -> blackstart.v1.ReviseIncidentRequest
-	16,  // 102: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
-	18,  // 103: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
-	20,  // 104: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
-	22,  // 105: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
-	24,  // 106: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
-	26,  // 107: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
-	28,  // 108: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
-	30,  // 109: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
-	32,  // 110: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
-	35,  // 111: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
-	37,  // 112: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
-	39,  // 113: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
-	41,  // 114: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
-	43,  // 115: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
-	47,  // 116: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
-	45,  // 117: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
-	62,  // 118: blackstart.v1.OperatorService.ApproveRestore:input_type -> blackstart.v1.ApproveRestoreRequest
-	64,  // 119: blackstart.v1.OperatorService.CancelAttempt:input_type -> blackstart.v1.CancelAttemptRequest
-	69,  // 120: blackstart.v1.OperatorService.ListPoints:input_type -> blackstart.v1.ListPointsRequest
-	73,  // 121: blackstart.v1.OperatorService.ScanBackups:input_type -> blackstart.v1.ScanBackupsRequest
-	75,  // 122: blackstart.v1.OperatorService.VerifyBackups:input_type -> blackstart.v1.VerifyBackupsRequest
-	77,  // 123: blackstart.v1.OperatorService.JudgePoints:input_type -> blackstart.v1.JudgePointsRequest
-	79,  // 124: blackstart.v1.OperatorService.AuditBackups:input_type -> blackstart.v1.AuditBackupsRequest
-	81,  // 125: blackstart.v1.OperatorService.BisectBackups:input_type -> blackstart.v1.BisectBackupsRequest
-	3,   // 126: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
-	5,   // 127: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
-	9,   // 128: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
-	11,  // 129: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
-	13,  // 130: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
-	15,  // 131: blackstart.v1.OperatorService.ReviseIncident:output_type -> blackstart.v1.ReviseIncidentResponse
-	17,  // 132: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
-	19,  // 133: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
-	21,  // 134: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
-	23,  // 135: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
-	25,  // 136: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
-	27,  // 137: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
-	29,  // 138: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
-	31,  // 139: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
-	33,  // 140: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
-	36,  // 141: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
-	38,  // 142: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
-	40,  // 143: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
-	42,  // 144: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
-	44,  // 145: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
-	48,  // 146: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
-	46,  // 147: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
-	63,  // 148: blackstart.v1.OperatorService.ApproveRestore:output_type -> blackstart.v1.ApproveRestoreResponse
-	65,  // 149: blackstart.v1.OperatorService.CancelAttempt:output_type -> blackstart.v1.CancelAttemptResponse
-	70,  // 150: blackstart.v1.OperatorService.ListPoints:output_type -> blackstart.v1.ListPointsResponse
-	74,  // 151: blackstart.v1.OperatorService.ScanBackups:output_type -> blackstart.v1.ScanBackupsResponse
-	76,  // 152: blackstart.v1.OperatorService.VerifyBackups:output_type -> blackstart.v1.VerifyBackupsResponse
-	78,  // 153: blackstart.v1.OperatorService.JudgePoints:output_type -> blackstart.v1.JudgePointsResponse
-	80,  // 154: blackstart.v1.OperatorService.AuditBackups:output_type -> blackstart.v1.AuditBackupsResponse
-	82,  // 155: blackstart.v1.OperatorService.BisectBackups:output_type -> blackstart.v1.BisectBackupsResponse
-	126, // [126:156] is the sub-list for method output_type
-	96,  // [96:126] is the sub-list for method input_type
-	96,  // [96:96] is the sub-list for extension type_name
-	96,  // [96:96] is the sub-list for extension extendee
-	0,   // [0:96] is the sub-list for field type_name
+	86,  // 87: blackstart.v1.BackupAlert.at:type_name -> google.protobuf.Timestamp
+	86,  // 88: blackstart.v1.WatchBackupsResponse.now:type_name -> google.protobuf.Timestamp
+	68,  // 89: blackstart.v1.WatchBackupsResponse.work:type_name -> blackstart.v1.BackupWork
+	68,  // 90: blackstart.v1.VerifyBackupsResponse.work:type_name -> blackstart.v1.BackupWork
+	1,   // 91: blackstart.v1.JudgePointsRequest.word:type_name -> blackstart.v1.PointWord
+	86,  // 92: blackstart.v1.JudgePointsRequest.from:type_name -> google.protobuf.Timestamp
+	66,  // 93: blackstart.v1.JudgePointsResponse.points:type_name -> blackstart.v1.RestorePoint
+	0,   // 94: blackstart.v1.AuditBackupsRequest.format:type_name -> blackstart.v1.ReportFormat
+	66,  // 95: blackstart.v1.BisectBackupsResponse.points:type_name -> blackstart.v1.RestorePoint
+	66,  // 96: blackstart.v1.BisectBackupsResponse.good:type_name -> blackstart.v1.RestorePoint
+	66,  // 97: blackstart.v1.BisectBackupsResponse.bad:type_name -> blackstart.v1.RestorePoint
+	2,   // 98: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
+	4,   // 99: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
+	8,   // 100: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
+	10,  // 101: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
+	12,  // 102: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
+	14,  // 103: blackstart.v1.OperatorService.ReviseIncident:input_type -> blackstart.v1.ReviseIncidentRequest
+	16,  // 104: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
+	18,  // 105: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
+	20,  // 106: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
+	22,  // 107: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
+	24,  // 108: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
+	26,  // 109: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
+	28,  // 110: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
+	30,  // 111: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
+	32,  // 112: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
+	35,  // 113: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
+	37,  // 114: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
+	39,  // 115: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
+	41,  // 116: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
+	43,  // 117: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
+	47,  // 118: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
+	45,  // 119: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
+	62,  // 120: blackstart.v1.OperatorService.ApproveRestore:input_type -> blackstart.v1.ApproveRestoreRequest
+	64,  // 121: blackstart.v1.OperatorService.CancelAttempt:input_type -> blackstart.v1.CancelAttemptRequest
+	69,  // 122: blackstart.v1.OperatorService.ListPoints:input_type -> blackstart.v1.ListPointsRequest
+	73,  // 123: blackstart.v1.OperatorService.WatchBackups:input_type -> blackstart.v1.WatchBackupsRequest
+	75,  // 124: blackstart.v1.OperatorService.ScanBackups:input_type -> blackstart.v1.ScanBackupsRequest
+	77,  // 125: blackstart.v1.OperatorService.VerifyBackups:input_type -> blackstart.v1.VerifyBackupsRequest
+	79,  // 126: blackstart.v1.OperatorService.JudgePoints:input_type -> blackstart.v1.JudgePointsRequest
+	81,  // 127: blackstart.v1.OperatorService.AuditBackups:input_type -> blackstart.v1.AuditBackupsRequest
+	83,  // 128: blackstart.v1.OperatorService.BisectBackups:input_type -> blackstart.v1.BisectBackupsRequest
+	3,   // 129: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
+	5,   // 130: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
+	9,   // 131: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
+	11,  // 132: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
+	13,  // 133: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
+	15,  // 134: blackstart.v1.OperatorService.ReviseIncident:output_type -> blackstart.v1.ReviseIncidentResponse
+	17,  // 135: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
+	19,  // 136: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
+	21,  // 137: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
+	23,  // 138: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
+	25,  // 139: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
+	27,  // 140: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
+	29,  // 141: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
+	31,  // 142: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
+	33,  // 143: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
+	36,  // 144: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
+	38,  // 145: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
+	40,  // 146: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
+	42,  // 147: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
+	44,  // 148: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
+	48,  // 149: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
+	46,  // 150: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
+	63,  // 151: blackstart.v1.OperatorService.ApproveRestore:output_type -> blackstart.v1.ApproveRestoreResponse
+	65,  // 152: blackstart.v1.OperatorService.CancelAttempt:output_type -> blackstart.v1.CancelAttemptResponse
+	70,  // 153: blackstart.v1.OperatorService.ListPoints:output_type -> blackstart.v1.ListPointsResponse
+	74,  // 154: blackstart.v1.OperatorService.WatchBackups:output_type -> blackstart.v1.WatchBackupsResponse
+	76,  // 155: blackstart.v1.OperatorService.ScanBackups:output_type -> blackstart.v1.ScanBackupsResponse
+	78,  // 156: blackstart.v1.OperatorService.VerifyBackups:output_type -> blackstart.v1.VerifyBackupsResponse
+	80,  // 157: blackstart.v1.OperatorService.JudgePoints:output_type -> blackstart.v1.JudgePointsResponse
+	82,  // 158: blackstart.v1.OperatorService.AuditBackups:output_type -> blackstart.v1.AuditBackupsResponse
+	84,  // 159: blackstart.v1.OperatorService.BisectBackups:output_type -> blackstart.v1.BisectBackupsResponse
+	129, // [129:160] is the sub-list for method output_type
+	98,  // [98:129] is the sub-list for method input_type
+	98,  // [98:98] is the sub-list for extension type_name
+	98,  // [98:98] is the sub-list for extension extendee
+	0,   // [0:98] is the sub-list for field type_name
 }
 
 func init() { file_blackstart_v1_operator_proto_init() }
@@ -6363,7 +6463,7 @@ func file_blackstart_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_blackstart_v1_operator_proto_rawDesc), len(file_blackstart_v1_operator_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   82,
+			NumMessages:   84,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -44,6 +44,7 @@ const (
 	OperatorService_ApproveRestore_FullMethodName = "/blackstart.v1.OperatorService/ApproveRestore"
 	OperatorService_CancelAttempt_FullMethodName  = "/blackstart.v1.OperatorService/CancelAttempt"
 	OperatorService_ListPoints_FullMethodName     = "/blackstart.v1.OperatorService/ListPoints"
+	OperatorService_WatchBackups_FullMethodName   = "/blackstart.v1.OperatorService/WatchBackups"
 	OperatorService_ScanBackups_FullMethodName    = "/blackstart.v1.OperatorService/ScanBackups"
 	OperatorService_VerifyBackups_FullMethodName  = "/blackstart.v1.OperatorService/VerifyBackups"
 	OperatorService_JudgePoints_FullMethodName    = "/blackstart.v1.OperatorService/JudgePoints"
@@ -89,6 +90,9 @@ type OperatorServiceClient interface {
 	CancelAttempt(ctx context.Context, in *CancelAttemptRequest, opts ...grpc.CallOption) (*CancelAttemptResponse, error)
 	// ListPoints tells the restore points that are known, and the work on them that is under way.
 	ListPoints(ctx context.Context, in *ListPointsRequest, opts ...grpc.CallOption) (*ListPointsResponse, error)
+	// WatchBackups sends the work on backups that is under way or waits: at once, then whenever it changes or has come further (at most a
+	// few times a second), until the client goes.
+	WatchBackups(ctx context.Context, in *WatchBackupsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchBackupsResponse], error)
 	// ScanBackups has the repositories listed now.
 	ScanBackups(ctx context.Context, in *ScanBackupsRequest, opts ...grpc.CallOption) (*ScanBackupsResponse, error)
 	// VerifyBackups has restore points checked now, one after the other in each repository.
@@ -369,6 +373,25 @@ func (c *operatorServiceClient) ListPoints(ctx context.Context, in *ListPointsRe
 	return out, nil
 }
 
+func (c *operatorServiceClient) WatchBackups(ctx context.Context, in *WatchBackupsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchBackupsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[1], OperatorService_WatchBackups_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchBackupsRequest, WatchBackupsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_WatchBackupsClient = grpc.ServerStreamingClient[WatchBackupsResponse]
+
 func (c *operatorServiceClient) ScanBackups(ctx context.Context, in *ScanBackupsRequest, opts ...grpc.CallOption) (*ScanBackupsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ScanBackupsResponse)
@@ -411,7 +434,7 @@ func (c *operatorServiceClient) AuditBackups(ctx context.Context, in *AuditBacku
 
 func (c *operatorServiceClient) BisectBackups(ctx context.Context, in *BisectBackupsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BisectBackupsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[1], OperatorService_BisectBackups_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[2], OperatorService_BisectBackups_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -466,6 +489,9 @@ type OperatorServiceServer interface {
 	CancelAttempt(context.Context, *CancelAttemptRequest) (*CancelAttemptResponse, error)
 	// ListPoints tells the restore points that are known, and the work on them that is under way.
 	ListPoints(context.Context, *ListPointsRequest) (*ListPointsResponse, error)
+	// WatchBackups sends the work on backups that is under way or waits: at once, then whenever it changes or has come further (at most a
+	// few times a second), until the client goes.
+	WatchBackups(*WatchBackupsRequest, grpc.ServerStreamingServer[WatchBackupsResponse]) error
 	// ScanBackups has the repositories listed now.
 	ScanBackups(context.Context, *ScanBackupsRequest) (*ScanBackupsResponse, error)
 	// VerifyBackups has restore points checked now, one after the other in each repository.
@@ -561,6 +587,9 @@ func (UnimplementedOperatorServiceServer) CancelAttempt(context.Context, *Cancel
 }
 func (UnimplementedOperatorServiceServer) ListPoints(context.Context, *ListPointsRequest) (*ListPointsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPoints not implemented")
+}
+func (UnimplementedOperatorServiceServer) WatchBackups(*WatchBackupsRequest, grpc.ServerStreamingServer[WatchBackupsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchBackups not implemented")
 }
 func (UnimplementedOperatorServiceServer) ScanBackups(context.Context, *ScanBackupsRequest) (*ScanBackupsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ScanBackups not implemented")
@@ -1041,6 +1070,17 @@ func _OperatorService_ListPoints_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_WatchBackups_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchBackupsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServiceServer).WatchBackups(m, &grpc.GenericServerStream[WatchBackupsRequest, WatchBackupsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_WatchBackupsServer = grpc.ServerStreamingServer[WatchBackupsResponse]
+
 func _OperatorService_ScanBackups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ScanBackupsRequest)
 	if err := dec(in); err != nil {
@@ -1248,6 +1288,11 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Watch",
 			Handler:       _OperatorService_Watch_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchBackups",
+			Handler:       _OperatorService_WatchBackups_Handler,
 			ServerStreams: true,
 		},
 		{
