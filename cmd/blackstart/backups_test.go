@@ -60,6 +60,7 @@ type fakeCoordinator struct {
 	bisected []*pb.BisectBackupsResponse
 	host     *pb.Host
 	plan     *pb.PlanResponse
+	incident *pb.Incident
 	told     func(grpc.ServerStreamingServer[pb.WatchBackupsResponse]) error // of the work that is under way; nil: there is none
 	asked    []proto.Message
 }
@@ -118,6 +119,10 @@ func (f *fakeCoordinator) ShowHost(context.Context, *pb.ShowHostRequest) (*pb.Sh
 
 func (f *fakeCoordinator) ListHosts(context.Context, *pb.ListHostsRequest) (*pb.ListHostsResponse, error) {
 	return &pb.ListHostsResponse{Hosts: []*pb.Host{f.host}}, nil
+}
+
+func (f *fakeCoordinator) ShowIncident(context.Context, *pb.ShowIncidentRequest) (*pb.ShowIncidentResponse, error) {
+	return &pb.ShowIncidentResponse{Incident: f.incident}, nil
 }
 
 func (f *fakeCoordinator) Plan(context.Context, *pb.PlanRequest) (*pb.PlanResponse, error) {
@@ -483,6 +488,25 @@ func TestDeclareWithACutoff(t *testing.T) {
 	}
 }
 
+func TestWaveZeroIsShown(t *testing.T) {
+	for _, c := range []struct {
+		incident *pb.Incident
+		want     string // empty: nothing is said of it
+	}{
+		{&pb.Incident{Id: "i-1", Status: "declared"}, ""},
+		{&pb.Incident{Id: "i-1", Status: "running", WaveZero: true, Unverified: []string{"people-db", "files"}},
+			"wave zero: 2 data sets without a restore point that is verified as far as is asked (people-db, files)"},
+		{&pb.Incident{Id: "i-1", Status: "running", WaveZero: true}, "wave zero: nothing is left to check"},
+		{&pb.Incident{Id: "i-1", Status: "closed", WaveZero: true, ClosedAt: timestamppb.Now()}, ""},
+	} {
+		run := (&fakeCoordinator{incident: c.incident}).serve(t)
+		out, said, exit := run("incident", "show")
+		if exit != 0 || strings.Contains(out, "wave zero") != (c.want != "") || !strings.Contains(out, c.want) {
+			t.Errorf("%v: exit %d, %s\n%s", c.incident, exit, said, out)
+		}
+	}
+}
+
 func TestThePlanTellsMethodTimeAndLoss(t *testing.T) {
 	f := &fakeCoordinator{plan: &pb.PlanResponse{Digest: "sha256:1", PlaybookDigest: "sha256:2", Waves: []*pb.PlannedWave{{Wave: 1, Tier: "base", Hosts: []*pb.PlannedHost{
 		{Host: "app1", Service: "web", Method: "restore", Rung: "backup", Reason: "it is stateless", Estimate: durationpb.New(8 * time.Minute), Queue: durationpb.New(time.Hour), Points: []string{"app1 vault/aa11"}, Otherwise: "repair, if that took less"},
@@ -496,6 +520,10 @@ func TestThePlanTellsMethodTimeAndLoss(t *testing.T) {
 	}
 	if strings.Contains(out, "otherwise") {
 		t.Errorf("what was not asked for:\n%s", out)
+	}
+	f.plan.Now = []*pb.PlannedHost{{Host: "dc1", Method: "restore", Rung: "backup", Reason: "no way to repair it", Estimate: durationpb.New(5 * time.Minute), Loss: durationpb.New(90 * time.Minute)}}
+	if out, _, _ := run("incident", "plan"); lacks(out, "plan sha256:1", "these hosts would now be done otherwise", "HOST METHOD RUNG TAKES DATA LOSS REASON", "dc1 restore backup 5 min 90 min (1 h 30 min) no way to repair it") != nil {
+		t.Errorf("%s", out)
 	}
 	if out, _, _ := run("incident", "plan", "--why"); lacks(out, "app1: it is stateless from app1 vault/aa11 otherwise: repair, if that took less") != nil {
 		t.Errorf("%s", out)

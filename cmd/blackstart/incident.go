@@ -193,6 +193,15 @@ func printPlan(c *cobra.Command, p *pb.PlanResponse, why bool) {
 	}
 	t.print(c, len(p.GetExcluded()), why)
 	say(c, "playbook %s\nplan %s", p.GetPlaybookDigest(), p.GetDigest())
+	if len(p.GetNow()) == 0 {
+		return
+	}
+	var rows []table.Row
+	for _, h := range p.GetNow() {
+		rows = append(rows, table.Row{h.GetHost(), h.GetMethod(), h.GetRung(), takes(h.GetEstimate().AsDuration()), minutes(h.GetLoss().AsDuration()), cell(h.GetReason(), longCell)})
+	}
+	say(c, "\nmore is known of restore points since this plan was made; these hosts would now be done otherwise, and are, when their turn comes:")
+	printTable(c, table.Row{"HOST", "METHOD", "RUNG", "TAKES", "DATA LOSS", "REASON"}, rows)
 }
 
 func newApprove(o *options) *cobra.Command {

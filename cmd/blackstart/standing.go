@@ -30,6 +30,9 @@ func (o *options) showIncident(c *cobra.Command, in *pb.Incident, whole proto.Me
 	if in.GetStatus() == "declared" {
 		say(c, "what is known of the hosts: %s", tally(in.GetScope()))
 	}
+	if in.GetWaveZero() && in.GetClosedAt() == nil {
+		say(c, "%s", waveZero(in.GetUnverified()))
+	}
 	say(c, "")
 	printWaves(c, in)
 	say(c, "\n%s; %s open", counts(in.GetCounts()), plural(int(in.GetOpenDebts()), "debt"))
@@ -45,6 +48,15 @@ func (o *options) showIncident(c *cobra.Command, in *pb.Incident, whole proto.Me
 		}
 	}
 	return nil
+}
+
+// waveZero says how far the checks have come that an incident begins with.
+func waveZero(unverified []string) string {
+	if len(unverified) == 0 {
+		return "wave zero: nothing is left to check; backups list tells what was found"
+	}
+	return fmt.Sprintf("wave zero: %s without a restore point that is verified as far as is asked (%s); backups list tells how far the checks are",
+		plural(len(unverified), "data set"), named(unverified))
 }
 
 func counts(n *pb.Counts) string {

@@ -537,6 +537,9 @@ func TestDeclareTakesBothCutoffs(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+	if out, err := w.operator().ShowIncident(w.ctx, &pb.ShowIncidentRequest{}); err != nil || !out.GetIncident().GetWaveZero() || len(out.GetIncident().GetUnverified()) > 0 {
+		t.Errorf("%v, %v", out, err)
+	}
 }
 
 // A plan as it is sent.

@@ -26,6 +26,7 @@ func incident(v coordinator.View) *pb.Incident {
 		Id: s.ID, Title: s.Title, Status: s.Status(), Reason: s.Reason, DeclaredAt: stamp(s.Declared), BeganAt: stamp(s.Began), ClosedAt: stamp(s.Closed),
 		Playbook: s.Playbook.Name, PlaybookDigest: s.Playbook.Digest, PlanDigest: s.Plan.Digest, PlanApproved: s.Approved,
 		Counts: &pb.Counts{}, OpenDebts: int32(s.OpenDebts()), Seq: s.Seq, Now: stamp(v.Now), Scope: map[string]int32{},
+		WaveZero: s.WaveZero, Unverified: s.Unverified(),
 	}
 	for _, version := range s.Versions {
 		out.PlaybookVersions = append(out.PlaybookVersions, &pb.PlaybookVersion{Digest: version.Playbook.Digest, Since: stamp(version.Since), By: version.By, Reason: version.Reason})

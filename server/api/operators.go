@@ -45,7 +45,10 @@ func (o *operators) Declare(ctx context.Context, r *pb.DeclareRequest) (*pb.Decl
 
 func (o *operators) Plan(ctx context.Context, r *pb.PlanRequest) (*pb.PlanResponse, error) {
 	var out *pb.PlanResponse
-	err := o.cfg.Coordinator.View(ctx, name(r.GetIncident()), func(v coordinator.View) { out = plan(v.State.Plan) })
+	err := o.cfg.Coordinator.View(ctx, name(r.GetIncident()), func(v coordinator.View) {
+		out = plan(v.State.Plan)
+		out.Now = plannedHosts(v.State.Drift())
+	})
 	return out, err
 }
 

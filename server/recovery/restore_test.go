@@ -589,6 +589,37 @@ func TestWaveZero(t *testing.T) {
 	}
 }
 
+// Who reads a plan after more is known of restore points is told what has changed, and the plan stays what it was.
+func TestDrift(t *testing.T) {
+	p := testPlaybook()
+	f, points := stocked(open(3))
+	for i := range f.Hosts {
+		f.Hosts[i].Ladder = slices.DeleteFunc(f.Hosts[i].Ladder, func(r Rung) bool { return r.Kind != RungRestore && r.Kind != RungHands })
+	}
+	unchecked := slices.Clone(points)
+	unchecked[0].Checks, unchecked[1].Checks = nil, nil // h000: known, never verified
+	x := newSim(t, f, p)
+	x.must(Declare{Incident: "i", Fleet: f, Playbook: p, Points: unchecked, WaveZero: true})
+	digest := x.s.Plan.Digest
+	if got := x.s.Drift(); len(got) > 0 || x.planned("h000").Method != MethodHands {
+		t.Fatalf("at first: planned %s, now %+v", x.planned("h000").Method, got)
+	}
+	verified := points[0]
+	verified.Checks = []PointCheck{{Level: L1, OK: true, At: x.now, By: "test"}}
+	x.must(Learnt{Points: []RestorePoint{verified}})
+	got := x.s.Drift()
+	if len(got) != 1 || got[0].Host != "h000" || got[0].Method != MethodRestore || !slices.Equal(got[0].Points, []PointRef{verified.PointRef}) {
+		t.Fatalf("when it is verified: %+v", got)
+	}
+	if x.s.Plan.Digest != digest || x.planned("h000").Method != MethodHands {
+		t.Error("the plan itself has changed")
+	}
+	x.must(Approve{Digest: digest})
+	if got := x.s.Drift(); len(got) > 0 {
+		t.Errorf("when it is approved: %+v", got)
+	}
+}
+
 // While work waits for a repository, none of its slots is empty.
 func TestRestoreSlotsAreKeptBusy(t *testing.T) {
 	x := vaulted(t, 40, func(f *Fleet, _ *Playbook, p []RestorePoint) []RestorePoint {

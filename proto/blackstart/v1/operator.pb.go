@@ -300,8 +300,11 @@ type PlanResponse struct {
 	Excluded []*PlannedHost         `protobuf:"bytes,3,rep,name=excluded,proto3" json:"excluded,omitempty"`
 	// Content address of the playbook whose scripts will run; part of what the digest covers.
 	PlaybookDigest string `protobuf:"bytes,4,opt,name=playbook_digest,json=playbookDigest,proto3" json:"playbook_digest,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// While the plan is not approved: hosts that would be made well otherwise by what is known of restore points now, as they would be planned
+	// now. No part of what the digest covers.
+	Now           []*PlannedHost `protobuf:"bytes,5,rep,name=now,proto3" json:"now,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlanResponse) Reset() {
@@ -360,6 +363,13 @@ func (x *PlanResponse) GetPlaybookDigest() string {
 		return x.PlaybookDigest
 	}
 	return ""
+}
+
+func (x *PlanResponse) GetNow() []*PlannedHost {
+	if x != nil {
+		return x.Now
+	}
+	return nil
 }
 
 type PlannedWave struct {
@@ -2769,8 +2779,12 @@ type Incident struct {
 	Scope map[string]int32 `protobuf:"bytes,19,rep,name=scope,proto3" json:"scope,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Every version of the playbook that was in use, oldest first; the last one is in use.
 	PlaybookVersions []*PlaybookVersion `protobuf:"bytes,20,rep,name=playbook_versions,json=playbookVersions,proto3" json:"playbook_versions,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Restore points are verified as far as their tiers ask, from the declaration on.
+	WaveZero bool `protobuf:"varint,21,opt,name=wave_zero,json=waveZero,proto3" json:"wave_zero,omitempty"`
+	// Wave zero: data sets that have restore points, and none that may be restored yet.
+	Unverified    []string `protobuf:"bytes,22,rep,name=unverified,proto3" json:"unverified,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Incident) Reset() {
@@ -2939,6 +2953,20 @@ func (x *Incident) GetScope() map[string]int32 {
 func (x *Incident) GetPlaybookVersions() []*PlaybookVersion {
 	if x != nil {
 		return x.PlaybookVersions
+	}
+	return nil
+}
+
+func (x *Incident) GetWaveZero() bool {
+	if x != nil {
+		return x.WaveZero
+	}
+	return false
+}
+
+func (x *Incident) GetUnverified() []string {
+	if x != nil {
+		return x.Unverified
 	}
 	return nil
 }
@@ -5719,12 +5747,13 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x0fDeclareResponse\x123\n" +
 	"\bincident\x18\x01 \x01(\v2\x17.blackstart.v1.IncidentR\bincident\")\n" +
 	"\vPlanRequest\x12\x1a\n" +
-	"\bincident\x18\x01 \x01(\tR\bincident\"\xb9\x01\n" +
+	"\bincident\x18\x01 \x01(\tR\bincident\"\xe7\x01\n" +
 	"\fPlanResponse\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x120\n" +
 	"\x05waves\x18\x02 \x03(\v2\x1a.blackstart.v1.PlannedWaveR\x05waves\x126\n" +
 	"\bexcluded\x18\x03 \x03(\v2\x1a.blackstart.v1.PlannedHostR\bexcluded\x12'\n" +
-	"\x0fplaybook_digest\x18\x04 \x01(\tR\x0eplaybookDigest\"}\n" +
+	"\x0fplaybook_digest\x18\x04 \x01(\tR\x0eplaybookDigest\x12,\n" +
+	"\x03now\x18\x05 \x03(\v2\x1a.blackstart.v1.PlannedHostR\x03now\"}\n" +
 	"\vPlannedWave\x12\x12\n" +
 	"\x04wave\x18\x01 \x01(\x05R\x04wave\x12\x12\n" +
 	"\x04tier\x18\x02 \x01(\tR\x04tier\x12\x14\n" +
@@ -5871,7 +5900,7 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\bincident\x18\x01 \x01(\tR\bincident\x123\n" +
 	"\x06format\x18\x02 \x01(\x0e2\x1b.blackstart.v1.ReportFormatR\x06format\"$\n" +
 	"\x0eReportResponse\x12\x12\n" +
-	"\x04body\x18\x01 \x01(\fR\x04body\"\xfb\x06\n" +
+	"\x04body\x18\x01 \x01(\fR\x04body\"\xb8\a\n" +
 	"\bIncident\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n" +
@@ -5896,7 +5925,11 @@ const file_blackstart_v1_operator_proto_rawDesc = "" +
 	"\x03now\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x122\n" +
 	"\bservices\x18\x12 \x03(\v2\x16.blackstart.v1.ServiceR\bservices\x128\n" +
 	"\x05scope\x18\x13 \x03(\v2\".blackstart.v1.Incident.ScopeEntryR\x05scope\x12K\n" +
-	"\x11playbook_versions\x18\x14 \x03(\v2\x1e.blackstart.v1.PlaybookVersionR\x10playbookVersions\x1a8\n" +
+	"\x11playbook_versions\x18\x14 \x03(\v2\x1e.blackstart.v1.PlaybookVersionR\x10playbookVersions\x12\x1b\n" +
+	"\twave_zero\x18\x15 \x01(\bR\bwaveZero\x12\x1e\n" +
+	"\n" +
+	"unverified\x18\x16 \x03(\tR\n" +
+	"unverified\x1a8\n" +
 	"\n" +
 	"ScopeEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -6290,166 +6323,167 @@ var file_blackstart_v1_operator_proto_depIdxs = []int32{
 	49,  // 2: blackstart.v1.DeclareResponse.incident:type_name -> blackstart.v1.Incident
 	6,   // 3: blackstart.v1.PlanResponse.waves:type_name -> blackstart.v1.PlannedWave
 	7,   // 4: blackstart.v1.PlanResponse.excluded:type_name -> blackstart.v1.PlannedHost
-	7,   // 5: blackstart.v1.PlannedWave.hosts:type_name -> blackstart.v1.PlannedHost
-	87,  // 6: blackstart.v1.PlannedHost.estimate:type_name -> google.protobuf.Duration
-	87,  // 7: blackstart.v1.PlannedHost.queue:type_name -> google.protobuf.Duration
-	87,  // 8: blackstart.v1.PlannedHost.loss:type_name -> google.protobuf.Duration
-	49,  // 9: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
-	49,  // 10: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
-	49,  // 11: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
-	49,  // 12: blackstart.v1.ReviseIncidentResponse.incident:type_name -> blackstart.v1.Incident
-	49,  // 13: blackstart.v1.AbortResponse.incident:type_name -> blackstart.v1.Incident
-	49,  // 14: blackstart.v1.CloseResponse.incident:type_name -> blackstart.v1.Incident
-	55,  // 15: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
-	55,  // 16: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
-	49,  // 17: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
-	87,  // 18: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
-	55,  // 19: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
-	87,  // 20: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
-	55,  // 21: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
-	55,  // 22: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
-	34,  // 23: blackstart.v1.ListAgentsResponse.agents:type_name -> blackstart.v1.Agent
-	86,  // 24: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
-	49,  // 25: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
-	49,  // 26: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
-	55,  // 27: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
-	55,  // 28: blackstart.v1.ShowHostResponse.host:type_name -> blackstart.v1.Host
-	61,  // 29: blackstart.v1.ShowHostResponse.story:type_name -> blackstart.v1.Entry
-	49,  // 30: blackstart.v1.WatchResponse.incident:type_name -> blackstart.v1.Incident
-	61,  // 31: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
-	0,   // 32: blackstart.v1.WorkCardsRequest.format:type_name -> blackstart.v1.ReportFormat
-	0,   // 33: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
-	86,  // 34: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
-	86,  // 35: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
-	86,  // 36: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
-	52,  // 37: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
-	53,  // 38: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
-	54,  // 39: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
-	86,  // 40: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
-	51,  // 41: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
-	85,  // 42: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
-	50,  // 43: blackstart.v1.Incident.playbook_versions:type_name -> blackstart.v1.PlaybookVersion
-	86,  // 44: blackstart.v1.PlaybookVersion.since:type_name -> google.protobuf.Timestamp
-	86,  // 45: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
-	86,  // 46: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
-	53,  // 47: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
-	86,  // 48: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
-	86,  // 49: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
-	86,  // 50: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
-	86,  // 51: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
-	59,  // 52: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
-	60,  // 53: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
-	86,  // 54: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
-	86,  // 55: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
-	58,  // 56: blackstart.v1.Host.ladder:type_name -> blackstart.v1.Rung
-	56,  // 57: blackstart.v1.Host.progress:type_name -> blackstart.v1.Progress
-	57,  // 58: blackstart.v1.Host.restore:type_name -> blackstart.v1.RestoreOffer
-	87,  // 59: blackstart.v1.Progress.left:type_name -> google.protobuf.Duration
-	86,  // 60: blackstart.v1.Progress.at:type_name -> google.protobuf.Timestamp
-	86,  // 61: blackstart.v1.RestoreOffer.moment:type_name -> google.protobuf.Timestamp
-	87,  // 62: blackstart.v1.RestoreOffer.loss:type_name -> google.protobuf.Duration
-	87,  // 63: blackstart.v1.RestoreOffer.estimate:type_name -> google.protobuf.Duration
-	86,  // 64: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	86,  // 65: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	86,  // 66: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
-	86,  // 67: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
-	86,  // 68: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
-	87,  // 69: blackstart.v1.ApproveRestoreRequest.loss:type_name -> google.protobuf.Duration
-	55,  // 70: blackstart.v1.ApproveRestoreResponse.host:type_name -> blackstart.v1.Host
-	55,  // 71: blackstart.v1.CancelAttemptResponse.host:type_name -> blackstart.v1.Host
-	86,  // 72: blackstart.v1.RestorePoint.taken_at:type_name -> google.protobuf.Timestamp
-	86,  // 73: blackstart.v1.RestorePoint.until:type_name -> google.protobuf.Timestamp
-	86,  // 74: blackstart.v1.RestorePoint.seen_at:type_name -> google.protobuf.Timestamp
-	67,  // 75: blackstart.v1.RestorePoint.checks:type_name -> blackstart.v1.PointVerdict
-	86,  // 76: blackstart.v1.RestorePoint.quarantined_from:type_name -> google.protobuf.Timestamp
-	86,  // 77: blackstart.v1.PointVerdict.at:type_name -> google.protobuf.Timestamp
-	86,  // 78: blackstart.v1.PointVerdict.moment:type_name -> google.protobuf.Timestamp
-	86,  // 79: blackstart.v1.BackupWork.started_at:type_name -> google.protobuf.Timestamp
-	56,  // 80: blackstart.v1.BackupWork.progress:type_name -> blackstart.v1.Progress
-	66,  // 81: blackstart.v1.ListPointsResponse.points:type_name -> blackstart.v1.RestorePoint
-	68,  // 82: blackstart.v1.ListPointsResponse.work:type_name -> blackstart.v1.BackupWork
-	86,  // 83: blackstart.v1.ListPointsResponse.now:type_name -> google.protobuf.Timestamp
-	72,  // 84: blackstart.v1.ListPointsResponse.alerts:type_name -> blackstart.v1.BackupAlert
-	71,  // 85: blackstart.v1.ListPointsResponse.data_sets:type_name -> blackstart.v1.DataSetStanding
-	66,  // 86: blackstart.v1.DataSetStanding.good:type_name -> blackstart.v1.RestorePoint
-	86,  // 87: blackstart.v1.BackupAlert.at:type_name -> google.protobuf.Timestamp
-	86,  // 88: blackstart.v1.WatchBackupsResponse.now:type_name -> google.protobuf.Timestamp
-	68,  // 89: blackstart.v1.WatchBackupsResponse.work:type_name -> blackstart.v1.BackupWork
-	68,  // 90: blackstart.v1.VerifyBackupsResponse.work:type_name -> blackstart.v1.BackupWork
-	1,   // 91: blackstart.v1.JudgePointsRequest.word:type_name -> blackstart.v1.PointWord
-	86,  // 92: blackstart.v1.JudgePointsRequest.from:type_name -> google.protobuf.Timestamp
-	66,  // 93: blackstart.v1.JudgePointsResponse.points:type_name -> blackstart.v1.RestorePoint
-	0,   // 94: blackstart.v1.AuditBackupsRequest.format:type_name -> blackstart.v1.ReportFormat
-	66,  // 95: blackstart.v1.BisectBackupsResponse.points:type_name -> blackstart.v1.RestorePoint
-	66,  // 96: blackstart.v1.BisectBackupsResponse.good:type_name -> blackstart.v1.RestorePoint
-	66,  // 97: blackstart.v1.BisectBackupsResponse.bad:type_name -> blackstart.v1.RestorePoint
-	2,   // 98: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
-	4,   // 99: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
-	8,   // 100: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
-	10,  // 101: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
-	12,  // 102: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
-	14,  // 103: blackstart.v1.OperatorService.ReviseIncident:input_type -> blackstart.v1.ReviseIncidentRequest
-	16,  // 104: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
-	18,  // 105: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
-	20,  // 106: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
-	22,  // 107: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
-	24,  // 108: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
-	26,  // 109: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
-	28,  // 110: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
-	30,  // 111: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
-	32,  // 112: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
-	35,  // 113: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
-	37,  // 114: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
-	39,  // 115: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
-	41,  // 116: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
-	43,  // 117: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
-	47,  // 118: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
-	45,  // 119: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
-	62,  // 120: blackstart.v1.OperatorService.ApproveRestore:input_type -> blackstart.v1.ApproveRestoreRequest
-	64,  // 121: blackstart.v1.OperatorService.CancelAttempt:input_type -> blackstart.v1.CancelAttemptRequest
-	69,  // 122: blackstart.v1.OperatorService.ListPoints:input_type -> blackstart.v1.ListPointsRequest
-	73,  // 123: blackstart.v1.OperatorService.WatchBackups:input_type -> blackstart.v1.WatchBackupsRequest
-	75,  // 124: blackstart.v1.OperatorService.ScanBackups:input_type -> blackstart.v1.ScanBackupsRequest
-	77,  // 125: blackstart.v1.OperatorService.VerifyBackups:input_type -> blackstart.v1.VerifyBackupsRequest
-	79,  // 126: blackstart.v1.OperatorService.JudgePoints:input_type -> blackstart.v1.JudgePointsRequest
-	81,  // 127: blackstart.v1.OperatorService.AuditBackups:input_type -> blackstart.v1.AuditBackupsRequest
-	83,  // 128: blackstart.v1.OperatorService.BisectBackups:input_type -> blackstart.v1.BisectBackupsRequest
-	3,   // 129: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
-	5,   // 130: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
-	9,   // 131: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
-	11,  // 132: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
-	13,  // 133: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
-	15,  // 134: blackstart.v1.OperatorService.ReviseIncident:output_type -> blackstart.v1.ReviseIncidentResponse
-	17,  // 135: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
-	19,  // 136: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
-	21,  // 137: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
-	23,  // 138: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
-	25,  // 139: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
-	27,  // 140: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
-	29,  // 141: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
-	31,  // 142: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
-	33,  // 143: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
-	36,  // 144: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
-	38,  // 145: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
-	40,  // 146: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
-	42,  // 147: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
-	44,  // 148: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
-	48,  // 149: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
-	46,  // 150: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
-	63,  // 151: blackstart.v1.OperatorService.ApproveRestore:output_type -> blackstart.v1.ApproveRestoreResponse
-	65,  // 152: blackstart.v1.OperatorService.CancelAttempt:output_type -> blackstart.v1.CancelAttemptResponse
-	70,  // 153: blackstart.v1.OperatorService.ListPoints:output_type -> blackstart.v1.ListPointsResponse
-	74,  // 154: blackstart.v1.OperatorService.WatchBackups:output_type -> blackstart.v1.WatchBackupsResponse
-	76,  // 155: blackstart.v1.OperatorService.ScanBackups:output_type -> blackstart.v1.ScanBackupsResponse
-	78,  // 156: blackstart.v1.OperatorService.VerifyBackups:output_type -> blackstart.v1.VerifyBackupsResponse
-	80,  // 157: blackstart.v1.OperatorService.JudgePoints:output_type -> blackstart.v1.JudgePointsResponse
-	82,  // 158: blackstart.v1.OperatorService.AuditBackups:output_type -> blackstart.v1.AuditBackupsResponse
-	84,  // 159: blackstart.v1.OperatorService.BisectBackups:output_type -> blackstart.v1.BisectBackupsResponse
-	129, // [129:160] is the sub-list for method output_type
-	98,  // [98:129] is the sub-list for method input_type
-	98,  // [98:98] is the sub-list for extension type_name
-	98,  // [98:98] is the sub-list for extension extendee
-	0,   // [0:98] is the sub-list for field type_name
+	7,   // 5: blackstart.v1.PlanResponse.now:type_name -> blackstart.v1.PlannedHost
+	7,   // 6: blackstart.v1.PlannedWave.hosts:type_name -> blackstart.v1.PlannedHost
+	87,  // 7: blackstart.v1.PlannedHost.estimate:type_name -> google.protobuf.Duration
+	87,  // 8: blackstart.v1.PlannedHost.queue:type_name -> google.protobuf.Duration
+	87,  // 9: blackstart.v1.PlannedHost.loss:type_name -> google.protobuf.Duration
+	49,  // 10: blackstart.v1.ApproveResponse.incident:type_name -> blackstart.v1.Incident
+	49,  // 11: blackstart.v1.PauseResponse.incident:type_name -> blackstart.v1.Incident
+	49,  // 12: blackstart.v1.ResumeResponse.incident:type_name -> blackstart.v1.Incident
+	49,  // 13: blackstart.v1.ReviseIncidentResponse.incident:type_name -> blackstart.v1.Incident
+	49,  // 14: blackstart.v1.AbortResponse.incident:type_name -> blackstart.v1.Incident
+	49,  // 15: blackstart.v1.CloseResponse.incident:type_name -> blackstart.v1.Incident
+	55,  // 16: blackstart.v1.RetryResponse.host:type_name -> blackstart.v1.Host
+	55,  // 17: blackstart.v1.SkipResponse.host:type_name -> blackstart.v1.Host
+	49,  // 18: blackstart.v1.OverrideResponse.incident:type_name -> blackstart.v1.Incident
+	87,  // 19: blackstart.v1.ClaimRequest.for:type_name -> google.protobuf.Duration
+	55,  // 20: blackstart.v1.ClaimResponse.host:type_name -> blackstart.v1.Host
+	87,  // 21: blackstart.v1.HandsDoneRequest.spent:type_name -> google.protobuf.Duration
+	55,  // 22: blackstart.v1.HandsDoneResponse.host:type_name -> blackstart.v1.Host
+	55,  // 23: blackstart.v1.ClearDebtResponse.host:type_name -> blackstart.v1.Host
+	34,  // 24: blackstart.v1.ListAgentsResponse.agents:type_name -> blackstart.v1.Agent
+	86,  // 25: blackstart.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
+	49,  // 26: blackstart.v1.ListIncidentsResponse.incidents:type_name -> blackstart.v1.Incident
+	49,  // 27: blackstart.v1.ShowIncidentResponse.incident:type_name -> blackstart.v1.Incident
+	55,  // 28: blackstart.v1.ListHostsResponse.hosts:type_name -> blackstart.v1.Host
+	55,  // 29: blackstart.v1.ShowHostResponse.host:type_name -> blackstart.v1.Host
+	61,  // 30: blackstart.v1.ShowHostResponse.story:type_name -> blackstart.v1.Entry
+	49,  // 31: blackstart.v1.WatchResponse.incident:type_name -> blackstart.v1.Incident
+	61,  // 32: blackstart.v1.WatchResponse.entries:type_name -> blackstart.v1.Entry
+	0,   // 33: blackstart.v1.WorkCardsRequest.format:type_name -> blackstart.v1.ReportFormat
+	0,   // 34: blackstart.v1.ReportRequest.format:type_name -> blackstart.v1.ReportFormat
+	86,  // 35: blackstart.v1.Incident.declared_at:type_name -> google.protobuf.Timestamp
+	86,  // 36: blackstart.v1.Incident.began_at:type_name -> google.protobuf.Timestamp
+	86,  // 37: blackstart.v1.Incident.closed_at:type_name -> google.protobuf.Timestamp
+	52,  // 38: blackstart.v1.Incident.waves:type_name -> blackstart.v1.Wave
+	53,  // 39: blackstart.v1.Incident.counts:type_name -> blackstart.v1.Counts
+	54,  // 40: blackstart.v1.Incident.forecast:type_name -> blackstart.v1.Forecast
+	86,  // 41: blackstart.v1.Incident.now:type_name -> google.protobuf.Timestamp
+	51,  // 42: blackstart.v1.Incident.services:type_name -> blackstart.v1.Service
+	85,  // 43: blackstart.v1.Incident.scope:type_name -> blackstart.v1.Incident.ScopeEntry
+	50,  // 44: blackstart.v1.Incident.playbook_versions:type_name -> blackstart.v1.PlaybookVersion
+	86,  // 45: blackstart.v1.PlaybookVersion.since:type_name -> google.protobuf.Timestamp
+	86,  // 46: blackstart.v1.Service.up_at:type_name -> google.protobuf.Timestamp
+	86,  // 47: blackstart.v1.Service.rto_at:type_name -> google.protobuf.Timestamp
+	53,  // 48: blackstart.v1.Wave.counts:type_name -> blackstart.v1.Counts
+	86,  // 49: blackstart.v1.Wave.opened_at:type_name -> google.protobuf.Timestamp
+	86,  // 50: blackstart.v1.Wave.passed_at:type_name -> google.protobuf.Timestamp
+	86,  // 51: blackstart.v1.Forecast.earliest:type_name -> google.protobuf.Timestamp
+	86,  // 52: blackstart.v1.Forecast.latest:type_name -> google.protobuf.Timestamp
+	59,  // 53: blackstart.v1.Host.attempts:type_name -> blackstart.v1.Attempt
+	60,  // 54: blackstart.v1.Host.debts:type_name -> blackstart.v1.Debt
+	86,  // 55: blackstart.v1.Host.last_seen:type_name -> google.protobuf.Timestamp
+	86,  // 56: blackstart.v1.Host.recovered_at:type_name -> google.protobuf.Timestamp
+	58,  // 57: blackstart.v1.Host.ladder:type_name -> blackstart.v1.Rung
+	56,  // 58: blackstart.v1.Host.progress:type_name -> blackstart.v1.Progress
+	57,  // 59: blackstart.v1.Host.restore:type_name -> blackstart.v1.RestoreOffer
+	87,  // 60: blackstart.v1.Progress.left:type_name -> google.protobuf.Duration
+	86,  // 61: blackstart.v1.Progress.at:type_name -> google.protobuf.Timestamp
+	86,  // 62: blackstart.v1.RestoreOffer.moment:type_name -> google.protobuf.Timestamp
+	87,  // 63: blackstart.v1.RestoreOffer.loss:type_name -> google.protobuf.Duration
+	87,  // 64: blackstart.v1.RestoreOffer.estimate:type_name -> google.protobuf.Duration
+	86,  // 65: blackstart.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	86,  // 66: blackstart.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	86,  // 67: blackstart.v1.Debt.since:type_name -> google.protobuf.Timestamp
+	86,  // 68: blackstart.v1.Debt.cleared_at:type_name -> google.protobuf.Timestamp
+	86,  // 69: blackstart.v1.Entry.at:type_name -> google.protobuf.Timestamp
+	87,  // 70: blackstart.v1.ApproveRestoreRequest.loss:type_name -> google.protobuf.Duration
+	55,  // 71: blackstart.v1.ApproveRestoreResponse.host:type_name -> blackstart.v1.Host
+	55,  // 72: blackstart.v1.CancelAttemptResponse.host:type_name -> blackstart.v1.Host
+	86,  // 73: blackstart.v1.RestorePoint.taken_at:type_name -> google.protobuf.Timestamp
+	86,  // 74: blackstart.v1.RestorePoint.until:type_name -> google.protobuf.Timestamp
+	86,  // 75: blackstart.v1.RestorePoint.seen_at:type_name -> google.protobuf.Timestamp
+	67,  // 76: blackstart.v1.RestorePoint.checks:type_name -> blackstart.v1.PointVerdict
+	86,  // 77: blackstart.v1.RestorePoint.quarantined_from:type_name -> google.protobuf.Timestamp
+	86,  // 78: blackstart.v1.PointVerdict.at:type_name -> google.protobuf.Timestamp
+	86,  // 79: blackstart.v1.PointVerdict.moment:type_name -> google.protobuf.Timestamp
+	86,  // 80: blackstart.v1.BackupWork.started_at:type_name -> google.protobuf.Timestamp
+	56,  // 81: blackstart.v1.BackupWork.progress:type_name -> blackstart.v1.Progress
+	66,  // 82: blackstart.v1.ListPointsResponse.points:type_name -> blackstart.v1.RestorePoint
+	68,  // 83: blackstart.v1.ListPointsResponse.work:type_name -> blackstart.v1.BackupWork
+	86,  // 84: blackstart.v1.ListPointsResponse.now:type_name -> google.protobuf.Timestamp
+	72,  // 85: blackstart.v1.ListPointsResponse.alerts:type_name -> blackstart.v1.BackupAlert
+	71,  // 86: blackstart.v1.ListPointsResponse.data_sets:type_name -> blackstart.v1.DataSetStanding
+	66,  // 87: blackstart.v1.DataSetStanding.good:type_name -> blackstart.v1.RestorePoint
+	86,  // 88: blackstart.v1.BackupAlert.at:type_name -> google.protobuf.Timestamp
+	86,  // 89: blackstart.v1.WatchBackupsResponse.now:type_name -> google.protobuf.Timestamp
+	68,  // 90: blackstart.v1.WatchBackupsResponse.work:type_name -> blackstart.v1.BackupWork
+	68,  // 91: blackstart.v1.VerifyBackupsResponse.work:type_name -> blackstart.v1.BackupWork
+	1,   // 92: blackstart.v1.JudgePointsRequest.word:type_name -> blackstart.v1.PointWord
+	86,  // 93: blackstart.v1.JudgePointsRequest.from:type_name -> google.protobuf.Timestamp
+	66,  // 94: blackstart.v1.JudgePointsResponse.points:type_name -> blackstart.v1.RestorePoint
+	0,   // 95: blackstart.v1.AuditBackupsRequest.format:type_name -> blackstart.v1.ReportFormat
+	66,  // 96: blackstart.v1.BisectBackupsResponse.points:type_name -> blackstart.v1.RestorePoint
+	66,  // 97: blackstart.v1.BisectBackupsResponse.good:type_name -> blackstart.v1.RestorePoint
+	66,  // 98: blackstart.v1.BisectBackupsResponse.bad:type_name -> blackstart.v1.RestorePoint
+	2,   // 99: blackstart.v1.OperatorService.Declare:input_type -> blackstart.v1.DeclareRequest
+	4,   // 100: blackstart.v1.OperatorService.Plan:input_type -> blackstart.v1.PlanRequest
+	8,   // 101: blackstart.v1.OperatorService.Approve:input_type -> blackstart.v1.ApproveRequest
+	10,  // 102: blackstart.v1.OperatorService.Pause:input_type -> blackstart.v1.PauseRequest
+	12,  // 103: blackstart.v1.OperatorService.Resume:input_type -> blackstart.v1.ResumeRequest
+	14,  // 104: blackstart.v1.OperatorService.ReviseIncident:input_type -> blackstart.v1.ReviseIncidentRequest
+	16,  // 105: blackstart.v1.OperatorService.Abort:input_type -> blackstart.v1.AbortRequest
+	18,  // 106: blackstart.v1.OperatorService.Close:input_type -> blackstart.v1.CloseRequest
+	20,  // 107: blackstart.v1.OperatorService.Retry:input_type -> blackstart.v1.RetryRequest
+	22,  // 108: blackstart.v1.OperatorService.Skip:input_type -> blackstart.v1.SkipRequest
+	24,  // 109: blackstart.v1.OperatorService.Override:input_type -> blackstart.v1.OverrideRequest
+	26,  // 110: blackstart.v1.OperatorService.Claim:input_type -> blackstart.v1.ClaimRequest
+	28,  // 111: blackstart.v1.OperatorService.HandsDone:input_type -> blackstart.v1.HandsDoneRequest
+	30,  // 112: blackstart.v1.OperatorService.ClearDebt:input_type -> blackstart.v1.ClearDebtRequest
+	32,  // 113: blackstart.v1.OperatorService.ListAgents:input_type -> blackstart.v1.ListAgentsRequest
+	35,  // 114: blackstart.v1.OperatorService.ListIncidents:input_type -> blackstart.v1.ListIncidentsRequest
+	37,  // 115: blackstart.v1.OperatorService.ShowIncident:input_type -> blackstart.v1.ShowIncidentRequest
+	39,  // 116: blackstart.v1.OperatorService.ListHosts:input_type -> blackstart.v1.ListHostsRequest
+	41,  // 117: blackstart.v1.OperatorService.ShowHost:input_type -> blackstart.v1.ShowHostRequest
+	43,  // 118: blackstart.v1.OperatorService.Watch:input_type -> blackstart.v1.WatchRequest
+	47,  // 119: blackstart.v1.OperatorService.Report:input_type -> blackstart.v1.ReportRequest
+	45,  // 120: blackstart.v1.OperatorService.WorkCards:input_type -> blackstart.v1.WorkCardsRequest
+	62,  // 121: blackstart.v1.OperatorService.ApproveRestore:input_type -> blackstart.v1.ApproveRestoreRequest
+	64,  // 122: blackstart.v1.OperatorService.CancelAttempt:input_type -> blackstart.v1.CancelAttemptRequest
+	69,  // 123: blackstart.v1.OperatorService.ListPoints:input_type -> blackstart.v1.ListPointsRequest
+	73,  // 124: blackstart.v1.OperatorService.WatchBackups:input_type -> blackstart.v1.WatchBackupsRequest
+	75,  // 125: blackstart.v1.OperatorService.ScanBackups:input_type -> blackstart.v1.ScanBackupsRequest
+	77,  // 126: blackstart.v1.OperatorService.VerifyBackups:input_type -> blackstart.v1.VerifyBackupsRequest
+	79,  // 127: blackstart.v1.OperatorService.JudgePoints:input_type -> blackstart.v1.JudgePointsRequest
+	81,  // 128: blackstart.v1.OperatorService.AuditBackups:input_type -> blackstart.v1.AuditBackupsRequest
+	83,  // 129: blackstart.v1.OperatorService.BisectBackups:input_type -> blackstart.v1.BisectBackupsRequest
+	3,   // 130: blackstart.v1.OperatorService.Declare:output_type -> blackstart.v1.DeclareResponse
+	5,   // 131: blackstart.v1.OperatorService.Plan:output_type -> blackstart.v1.PlanResponse
+	9,   // 132: blackstart.v1.OperatorService.Approve:output_type -> blackstart.v1.ApproveResponse
+	11,  // 133: blackstart.v1.OperatorService.Pause:output_type -> blackstart.v1.PauseResponse
+	13,  // 134: blackstart.v1.OperatorService.Resume:output_type -> blackstart.v1.ResumeResponse
+	15,  // 135: blackstart.v1.OperatorService.ReviseIncident:output_type -> blackstart.v1.ReviseIncidentResponse
+	17,  // 136: blackstart.v1.OperatorService.Abort:output_type -> blackstart.v1.AbortResponse
+	19,  // 137: blackstart.v1.OperatorService.Close:output_type -> blackstart.v1.CloseResponse
+	21,  // 138: blackstart.v1.OperatorService.Retry:output_type -> blackstart.v1.RetryResponse
+	23,  // 139: blackstart.v1.OperatorService.Skip:output_type -> blackstart.v1.SkipResponse
+	25,  // 140: blackstart.v1.OperatorService.Override:output_type -> blackstart.v1.OverrideResponse
+	27,  // 141: blackstart.v1.OperatorService.Claim:output_type -> blackstart.v1.ClaimResponse
+	29,  // 142: blackstart.v1.OperatorService.HandsDone:output_type -> blackstart.v1.HandsDoneResponse
+	31,  // 143: blackstart.v1.OperatorService.ClearDebt:output_type -> blackstart.v1.ClearDebtResponse
+	33,  // 144: blackstart.v1.OperatorService.ListAgents:output_type -> blackstart.v1.ListAgentsResponse
+	36,  // 145: blackstart.v1.OperatorService.ListIncidents:output_type -> blackstart.v1.ListIncidentsResponse
+	38,  // 146: blackstart.v1.OperatorService.ShowIncident:output_type -> blackstart.v1.ShowIncidentResponse
+	40,  // 147: blackstart.v1.OperatorService.ListHosts:output_type -> blackstart.v1.ListHostsResponse
+	42,  // 148: blackstart.v1.OperatorService.ShowHost:output_type -> blackstart.v1.ShowHostResponse
+	44,  // 149: blackstart.v1.OperatorService.Watch:output_type -> blackstart.v1.WatchResponse
+	48,  // 150: blackstart.v1.OperatorService.Report:output_type -> blackstart.v1.ReportResponse
+	46,  // 151: blackstart.v1.OperatorService.WorkCards:output_type -> blackstart.v1.WorkCardsResponse
+	63,  // 152: blackstart.v1.OperatorService.ApproveRestore:output_type -> blackstart.v1.ApproveRestoreResponse
+	65,  // 153: blackstart.v1.OperatorService.CancelAttempt:output_type -> blackstart.v1.CancelAttemptResponse
+	70,  // 154: blackstart.v1.OperatorService.ListPoints:output_type -> blackstart.v1.ListPointsResponse
+	74,  // 155: blackstart.v1.OperatorService.WatchBackups:output_type -> blackstart.v1.WatchBackupsResponse
+	76,  // 156: blackstart.v1.OperatorService.ScanBackups:output_type -> blackstart.v1.ScanBackupsResponse
+	78,  // 157: blackstart.v1.OperatorService.VerifyBackups:output_type -> blackstart.v1.VerifyBackupsResponse
+	80,  // 158: blackstart.v1.OperatorService.JudgePoints:output_type -> blackstart.v1.JudgePointsResponse
+	82,  // 159: blackstart.v1.OperatorService.AuditBackups:output_type -> blackstart.v1.AuditBackupsResponse
+	84,  // 160: blackstart.v1.OperatorService.BisectBackups:output_type -> blackstart.v1.BisectBackupsResponse
+	130, // [130:161] is the sub-list for method output_type
+	99,  // [99:130] is the sub-list for method input_type
+	99,  // [99:99] is the sub-list for extension type_name
+	99,  // [99:99] is the sub-list for extension extendee
+	0,   // [0:99] is the sub-list for field type_name
 }
 
 func init() { file_blackstart_v1_operator_proto_init() }
