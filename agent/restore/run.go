@@ -66,6 +66,7 @@ func (c command) run(ctx context.Context) (ended, error) {
 	if err := own(cmd, c.user); err != nil {
 		return ended{}, err
 	}
+	defer tie(cmd)()
 	if err := cmd.Start(); err != nil {
 		return ended{}, &Fault{Failed, "program cannot be started", fmt.Sprintf("%s cannot be started: %v; install it, or name where it is.", c.path, err)}
 	}
