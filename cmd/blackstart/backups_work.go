@@ -29,7 +29,7 @@ func newBackupsJobs(o *options) *cobra.Command {
 					return printProto(c, out)
 				}
 				if len(out.GetWork()) == 0 {
-					say(c, "no work on backups is under way")
+					say(c, "no work on backups is under way; `%s host list` shows the restores of an incident", again(c))
 					return nil
 				}
 				printWork(c, out.GetWork(), out)

@@ -77,6 +77,9 @@ func printWaves(c *cobra.Command, in *pb.Incident) {
 func nextSteps(in *pb.Incident) []string {
 	switch in.GetStatus() {
 	case "declared":
+		if len(in.GetUnverified()) > 0 {
+			return []string{"backups jobs    approve when wave zero is done: until then, nothing can be restored for these", "incident plan", "incident approve --plan " + in.GetPlanDigest()}
+		}
 		return []string{"incident plan", "incident approve --plan " + in.GetPlanDigest()}
 	case "paused":
 		return []string{`incident resume --reason "…"`}

@@ -1,6 +1,9 @@
 package recovery
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 func (s *State) applyHost(e Event, at time.Time) {
 	h := s.hosts[hostOf(e)]
@@ -83,6 +86,7 @@ func (s *State) applyHost(e Event, at time.Time) {
 	case *AttemptCancelAsked:
 		if a := h.attempt(); a != nil && a.ID == v.Attempt {
 			a.Cancel, a.Step = v.Reason, ""
+			h.Reason = fmt.Sprintf("attempt %d is being let go of, as a person wants: %s", a.N, v.Reason)
 		}
 	case *DebtCleared:
 		for i := range h.Debts {

@@ -464,6 +464,9 @@ func TestARestoreIsLetGoOf(t *testing.T) {
 	x.refuses(CancelAttempt{Host: "h000"}, KindInvalid)
 	x.must(CancelAttempt{Host: "h000", Reason: "the wrong morning"})
 	x.settle()
+	if !strings.Contains(h.Reason, "is being let go of, as a person wants: the wrong morning") {
+		t.Errorf("it says %q", h.Reason)
+	}
 	cancel, ok := x.jobs[a.ID+"/cancel"]
 	if !ok || cancel.Kind != JobCancel || cancel.Of != a.ID || cancel.Runner != "h000" {
 		t.Fatalf("jobs %v", x.jobs)
@@ -483,6 +486,29 @@ func TestARestoreIsLetGoOf(t *testing.T) {
 	x.result(h, Result{Class: Cancelled})
 	if h.Phase != NeedsHands || !strings.Contains(h.Reason, "the wrong morning") {
 		t.Errorf("%s: %s", h.Phase, h.Reason)
+	}
+}
+
+// A restore that a person lets go of does not bring the failures of lower rungs back: that a repair reached nobody holds no wave then.
+func TestALetGoRestoreHoldsNoWave(t *testing.T) {
+	for _, c := range []struct {
+		failed, end Class
+		counts      bool
+	}{
+		{Unreachable, Cancelled, false},
+		{Failed, Cancelled, true},
+		{Unreachable, AuthRefused, true}, // a failure of its own
+	} {
+		x, h := exhausted(t, DataReplica, 100*time.Hour)
+		h.Failure.Class = c.failed
+		if n := len(x.s.failures(0)); (n > 0) != (c.failed == Failed) {
+			t.Fatalf("%s: while the restore goes on, %d failures count", c.failed, n)
+		}
+		x.must(CancelAttempt{Host: "h000", Reason: "the wrong morning"})
+		x.result(h, Result{Class: c.end})
+		if n := len(x.s.failures(0)); h.Phase != NeedsHands || (n > 0) != c.counts {
+			t.Errorf("%s, then %s: %s, and %d failures count", c.failed, c.end, h.Phase, n)
+		}
 	}
 }
 

@@ -173,6 +173,9 @@ func (s *State) failureCounts(h *HostState) bool {
 		return s.following(h) < 0 && h.failedOn() == h.Rung && h.tries >= s.policy().TriesPerRung // and not on a rung that it has climbed from
 	case Verifying:
 		return false
+	case NeedsHands: // unless a person has let go of the attempt on a rung above that one
+		a := h.lastAttempt()
+		return a == nil || a.Result.Class != Cancelled || a.Rung == h.failedOn()
 	}
 	return true
 }

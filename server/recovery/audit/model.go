@@ -198,6 +198,9 @@ func (a *Auditor) failureCounts(h *host) bool {
 		return false
 	case h.phase == recovery.Waiting || h.phase == recovery.Attempting:
 		return h.following() < 0 && h.tries >= a.policy.TriesPerRung && h.failedOn == h.rung
+	case h.phase == recovery.NeedsHands && len(h.attempts) > 0:
+		last := h.attempts[len(h.attempts)-1]
+		return last.class != recovery.Cancelled || last.rung == h.failedOn
 	}
 	return true
 }
