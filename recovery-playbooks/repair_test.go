@@ -88,6 +88,14 @@ func (d disk) write(t *testing.T, root string) {
 	}
 }
 
+// writeProgram writes an executable file while no other test forks: a child that inherits it open for writing makes it busy.
+func writeProgram(t *testing.T, path, text string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	must(t, os.WriteFile(path, []byte(text), 0o755))
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -143,7 +151,7 @@ func run(t *testing.T, sh shell, script string, test repairTest) {
 	}
 	for name, text := range test.broken {
 		text = strings.ReplaceAll(text, "$PATH_BELOW", path)
-		must(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+text), 0o755))
+		writeProgram(t, filepath.Join(bin, name), "#!/bin/sh\n"+text)
 	}
 	env := map[string]string{
 		"PATH": bin + ":" + path, "LC_ALL": "C", "TZ": "Asia/Tokyo",
@@ -485,7 +493,7 @@ func TestRepairForks(t *testing.T) {
 		for _, a := range applets {
 			tool, err := exec.LookPath(a)
 			must(t, err)
-			must(t, os.WriteFile(filepath.Join(bin, a), fmt.Appendf(nil, "#!/bin/sh\necho %s >>'%s'\nexec '%s' \"$@\"\n", a, count, tool), 0o755))
+			writeProgram(t, filepath.Join(bin, a), fmt.Sprintf("#!/bin/sh\necho %s >>'%s'\nexec '%s' \"$@\"\n", a, count, tool))
 		}
 		cmd := exec.Command("sh", script)
 		cmd.Env = []string{"PATH=" + bin, "BLACKSTART_ROOT=" + root, "BLACKSTART_KEEP=" + filepath.Join(root, "kept")}

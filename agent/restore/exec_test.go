@@ -225,9 +225,7 @@ func TestExecConforms(t *testing.T) {
 func scripted(t *testing.T, script string) SetWork {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "vendor")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, path, "#!/bin/sh\n"+script)
 	return SetWork{Set: Set{Name: "people", Host: "db1", Kind: "files"}, Repository: Repository{Name: "vault", Kind: "exec", Program: path}, Point: "p1"}
 }
 

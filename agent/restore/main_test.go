@@ -3,6 +3,7 @@ package restore
 import (
 	"flag"
 	"os"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -25,4 +26,14 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(dir)
 		os.Exit(code)
 	}))
+}
+
+// writeProgram writes an executable file while no other test forks: a child that inherits it open for writing makes it busy.
+func writeProgram(t *testing.T, path, text string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
 }

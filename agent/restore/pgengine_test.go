@@ -175,9 +175,7 @@ func TestPostgreSQLProgramsMissing(t *testing.T) {
 	plant(t, dir, map[string]string{"PG_VERSION": "99\n"})
 	want("database programs missing", "")
 	want("database programs missing", dir)
-	if err := os.WriteFile(filepath.Join(dir, "postgres"), []byte("#!/bin/sh\necho 'postgres (PostgreSQL) 99.1 (Debian 99.1-1)'\n"), 0o700); err != nil { //nolint:gosec // a program
-		t.Fatal(err)
-	}
+	writeProgram(t, filepath.Join(dir, "postgres"), "#!/bin/sh\necho 'postgres (PostgreSQL) 99.1 (Debian 99.1-1)'\n")
 	for _, bin := range []string{dir, ""} {
 		t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 		if p, err := pgProgramsFor(t.Context(), bin, dir); err != nil || p.dir != dir || p.major != 99 {

@@ -146,9 +146,7 @@ func TestLogsWithoutGap(t *testing.T) {
 func fakeDump(t *testing.T) pgPrograms {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "pg_waldump"), []byte("#!/bin/sh\ncat \"$2\"\n"), 0o700); err != nil { //nolint:gosec // a program
-		t.Fatal(err)
-	}
+	writeProgram(t, filepath.Join(dir, "pg_waldump"), "#!/bin/sh\ncat \"$2\"\n")
 	return pgPrograms{dir, 15}
 }
 
@@ -252,9 +250,7 @@ func TestPointsOfAnotherVersion(t *testing.T) {
 	}
 	pgTree(t, repo, "base/new/backup_label")
 	programs := fakeDump(t)
-	if err := os.WriteFile(filepath.Join(programs.dir, "postgres"), []byte("#!/bin/sh\necho 'postgres (PostgreSQL) 98.2'\n"), 0o700); err != nil { //nolint:gosec // a program
-		t.Fatal(err)
-	}
+	writeProgram(t, filepath.Join(programs.dir, "postgres"), "#!/bin/sh\necho 'postgres (PostgreSQL) 98.2'\n")
 	t.Setenv("PATH", programs.dir+":"+os.Getenv("PATH"))
 	plant(t, filepath.Join(repo, "base/new"), map[string]string{"PG_VERSION": "98\n"})
 	pgPlant(t, filepath.Join(repo, "base/new"), at, 1, "0/2000028", "0/2000100")

@@ -207,9 +207,7 @@ version) echo "restic 0.14.0 compiled with go1.19.8 on linux/amd64" ;;
 esac
 `
 	program := filepath.Join(dir, "restic")
-	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, program, script)
 	return SetWork{Set: Set{Name: "files", Host: "db1"}, Repository: Repository{Name: "vault", Program: program}, Point: id}
 }
 
@@ -265,9 +263,7 @@ func TestResticRestoresAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		retagged := strings.Replace(string(script), `"id":"`+second+`"`, `"id":"`+second+`","original":"`+first+`"`, 1)
-		if err := os.WriteFile(s.Repository.Program, []byte(retagged), 0o700); err != nil {
-			t.Fatal(err)
-		}
+		writeProgram(t, s.Repository.Program, retagged)
 		s.Point = first
 		if err := NewRestic().Restore(t.Context(), s, into, nil); err != nil {
 			t.Error(err)
@@ -402,9 +398,7 @@ func TestResticSizeOfAPointWithOtherTagsByNow(t *testing.T) {
 			}
 			text := strings.Replace(string(script), "*snapshots*)\n", "*stats*) "+c.stats+" ;;\n*snapshots*)\n"+
 				`if [ -e tagged ]; then echo '[{"time":"2026-03-01T02:00:00Z","id":"`+first+`","original":"`+second+`"}]'; exit 0; fi`+"\n", 1)
-			if err := os.WriteFile(s.Repository.Program, []byte(text), 0o700); err != nil {
-				t.Fatal(err)
-			}
+			writeProgram(t, s.Repository.Program, text)
 			size, err := NewRestic().Size(t.Context(), s)
 			if c.gone {
 				isFault(t, conformWorld{}, err, Failed, signatureGone)

@@ -237,8 +237,11 @@ func (m *machine) set(change func()) {
 	change()
 }
 
+// install writes a program while no other test forks: a child that inherits it open for writing makes it busy.
 func (m *machine) install(name, text string) {
 	m.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(filepath.Join(m.bin, name), []byte(text), 0o755); err != nil {
 		m.Fatal(err)
 	}

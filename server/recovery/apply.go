@@ -30,6 +30,7 @@ func (s *State) Apply(e Entry) {
 		s.accept(v.Accepted)
 	case *CoordinatorRestarted:
 		s.lose(v.Alive.UTC().Round(0), e.At)
+		s.cancelAnew()
 	case *PlaybookRevised:
 		s.applyRevision(v, e)
 	case *IncidentAborted:

@@ -301,6 +301,15 @@ func (s *State) cancelJob(h *HostState) (Job, bool) {
 
 const cancelSuffix = "/cancel"
 
+// cancelAnew has agents told once more to let go of restores: one that was told may have been killed with the coordinator that told it, and go on.
+func (s *State) cancelAnew() {
+	for _, h := range s.order {
+		if a := h.attempt(); a != nil && a.Step == StepCancel {
+			a.Step = ""
+		}
+	}
+}
+
 // restoreEnded decides what follows from the end of a restore, beyond what its class says. done is false when the class decides.
 func (s *State) restoreEnded(h *HostState, a *Attempt, e *AttemptEnded) (done bool) {
 	r := &e.Result

@@ -483,6 +483,14 @@ func TestARestoreIsLetGoOf(t *testing.T) {
 	if _, again := x.jobs[a.ID+"/cancel"]; again || h.Phase != Attempting {
 		t.Fatalf("its agent is told again, or it is %s", h.Phase)
 	}
+	x.crash() // and perhaps the agent with it, which then remembers nothing
+	h = x.s.Hosts()[0]
+	x.jobs, x.starts = map[string]Job{}, map[string]int{}
+	x.must(Restarted{Alive: x.now})
+	x.settle()
+	if _, ok := x.jobs[a.ID+"/cancel"]; !ok {
+		t.Fatalf("after another restart the jobs are %v", x.jobs)
+	}
 	x.result(h, Result{Class: Cancelled})
 	if h.Phase != NeedsHands || !strings.Contains(h.Reason, "the wrong morning") {
 		t.Errorf("%s: %s", h.Phase, h.Reason)

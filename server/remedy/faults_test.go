@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -231,9 +232,7 @@ func TestDamagedOnTheWay(t *testing.T) {
 	if err := os.MkdirAll(m.root+"/bin", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(m.root+"/bin/sha256sum", []byte("#!/bin/sh\necho asked >>\"$BLACKSTART_ROOT/digests\"\necho 0000 -\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, m.root+"/bin/sha256sum", "#!/bin/sh\necho asked >>\"$BLACKSTART_ROOT/digests\"\necho 0000 -\n")
 	want(t, r.Run(t.Context(), m.job(id(1)), script(large+claimOK)), recovery.Succeeded, "")
 	asked, _ := os.ReadFile(m.root + "/digests")
 	if m.ran() != 1 || m.execs.Load() != 2 || string(asked) != "asked\n" {
@@ -289,5 +288,15 @@ func TestRefusalsOfTheRunner(t *testing.T) {
 		if e.class != recovery.Failed || e.signature != signature || strings.Contains(e.detail, "\x1b") {
 			t.Errorf("%q: %+v", said, e)
 		}
+	}
+}
+
+// writeProgram writes an executable file while no other test forks: a child that inherits it open for writing makes it busy.
+func writeProgram(t *testing.T, path, text string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
 	}
 }

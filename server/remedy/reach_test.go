@@ -234,9 +234,7 @@ func TestReachSeesTheAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(program, text, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, program, string(text))
 	agent := exec.Command(program, "600")
 	if err := agent.Start(); err != nil {
 		t.Fatal(err)

@@ -175,6 +175,7 @@ func (a *Auditor) judge(e recovery.Event) {
 		a.resume(v)
 	case *recovery.CoordinatorRestarted:
 		a.clock.lose(v.Alive.UTC().Round(0), a.at)
+		a.cancelAnew()
 	case *recovery.PlaybookRevised:
 		a.revise(v)
 	case *recovery.IncidentAborted:

@@ -193,6 +193,15 @@ func (a *Auditor) cancelPassedOn(h *host, v *recovery.AttemptProgressed) {
 	at.cancel, at.cancelled = false, true
 }
 
+// cancelAnew: nobody knows whether an agent that was told has outlived the coordinator that told it.
+func (a *Auditor) cancelAnew() {
+	for _, h := range a.hosts {
+		if at := h.current(); at != nil && at.cancelled {
+			at.cancel = true
+		}
+	}
+}
+
 // restoreEnds holds the end of a restore against what it has done: it reports whether its class has nothing more to say.
 func (a *Auditor) restoreEnds(h *host, at *attempt, v *recovery.AttemptEnded) (settled bool) {
 	swapped := slices.ContainsFunc(v.Result.Sets, func(x recovery.SetResult) bool { return x.Swapped })
