@@ -403,9 +403,11 @@ import ast, json, sys, yaml
 def ini(s):
     try: v = ast.literal_eval(s)
     except (ValueError, SyntaxError): v = s
+    except TypeError: v = None # {[]}: Ansible gives up the whole file
     return v
 def text(s):
     try: return isinstance(yaml.safe_load(s), str)
+    except ValueError: return False # taken for a number or a day that it is not: 0x_
     except Exception: return True
 out = []
 for s in json.load(sys.stdin):
