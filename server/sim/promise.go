@@ -111,17 +111,12 @@ func (h *house) isWell(v *recovery.HostRecovered) {
 
 // unplaced reports the two known ways in which a host is proven in the boot in which we changed it: the coordinator was killed in mid-attempt, found the
 // host unreachable when it was back, and nobody had ever heard of that boot; or a restore was lost whose swap had begun, and its own agent ends that
-// when it starts again, perhaps after a person was there. Both are told in docs/architecture.md, and counted.
+// when it starts again. The first is told in docs/architecture.md, and both are counted.
 func (h *house) unplaced(m *machine) bool {
 	x := h.engine.State().Host(m.name())
-	byHand := false
 	for _, a := range slices.Backward(x.Attempts) {
-		if a.Rung < 0 {
-			byHand = true // after a person, only the swap is left to come
-			continue
-		}
 		if a.Result.Class == recovery.Succeeded || a.Result.Class == recovery.Lost {
-			inOwn := x.Host.Ladder[a.Rung].Environment == recovery.EnvLinux && !byHand || a.Runner == m.name()
+			inOwn := a.Rung >= 0 && (x.Host.Ladder[a.Rung].Environment == recovery.EnvLinux || a.Runner == m.name())
 			return a.Result.Class == recovery.Lost && a.Result.Boot == "" && inOwn && m.changed == m.boot
 		}
 	}
