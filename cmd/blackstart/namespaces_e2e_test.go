@@ -290,6 +290,7 @@ func (e *sites) trust() {
 			}
 			fmt.Fprintf(&known, "@cert-authority %s,%s %s", m.addr, m.name, ca)
 		case rotated:
+			m.up = 2 * time.Minute // from its second boot on, so that it is met with its sshd listening, and not in mid-boot
 			old := filepath.Join(e.dir, "old-key")
 			command(e.t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", old)
 			key, err := os.ReadFile(old + ".pub")
