@@ -179,16 +179,44 @@ hosts:
 	return b.String()
 }
 
+// allTold waits until every agent has told what is on its disk: one that is connected may be looking still, and a host of which
+// nothing is known goes into the plan.
+func (l *loadTest) allTold() {
+	l.Helper()
+	for deadline := time.Now().Add(time.Minute); ; pass(l.Context(), 20*time.Millisecond) {
+		out, err := l.client.ListAgents(l.Context(), &pb.ListAgentsRequest{})
+		if err != nil {
+			l.Fatal(err)
+		}
+		told := 0
+		for _, a := range out.GetAgents() {
+			if a.GetBad()+a.GetGood() > 0 {
+				told++
+			}
+		}
+		if told == len(l.hosts) {
+			return
+		}
+		if time.Now().After(deadline) {
+			l.Fatalf("%d of %d agents have told what is on their disks after a minute", told, len(l.hosts))
+		}
+	}
+}
+
 // declare opens the incident, with the struck hosts in its plan and no others.
 func (l *loadTest) declare() {
 	l.Helper()
 	ctx := l.Context()
+	l.allTold()
 	in, err := l.client.Declare(ctx, &pb.DeclareRequest{Title: "a bad day", Playbook: linuxBook})
 	if err == nil {
 		_, err = l.client.Approve(ctx, &pb.ApproveRequest{Digest: in.GetIncident().GetPlanDigest()})
 	}
 	if err != nil {
 		l.Fatal(err)
+	}
+	if waves := in.GetIncident().GetWaves(); len(waves) != 1 || int(waves[0].GetSize()) != len(l.struck) {
+		l.Fatalf("%d hosts are struck, and the plan is %v", len(l.struck), waves)
 	}
 }
 
