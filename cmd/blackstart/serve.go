@@ -92,7 +92,7 @@ It logs to standard error, with -o json one object a line.`,
 	}
 	fl := c.Flags()
 	fl.StringVar(&fleetFile, "fleet", "", "the fleet `file`")
-	fl.StringVar(&snapshot, "snapshot", "", "a `file`, best on another disk, that gets a copy of the journal every minute; put it in the place of a damaged data/journal.db to go on")
+	fl.StringVar(&snapshot, "snapshot", "", "a `file`, best on another disk, that gets a copy of the journal every minute; put it in the place of a damaged data/journal.db to go on, after a look at the limits in docs/architecture.md")
 	fl.StringVar(&playbooks, "playbooks", "", "a `folder` of playbooks beside the built-in ones; same names replace them")
 	fl.StringSliceVar(&listen, "listen", []string{"127.0.0.1:" + defaultPort}, "`IP:port` to listen on; may be repeated")
 	fl.StringVar(&boot.listen, "boot-listen", "", "`IP:port` on which hosts that start from the network get the rescue system, over plain HTTP; needs --rescue-image")

@@ -84,18 +84,23 @@ func (h *house) stop(down time.Duration) {
 	if !h.up {
 		return
 	}
-	h.w.tally.Kills++
-	if h.w.chance(200) {
-		h.compare()
-	}
-	h.up, h.fuse = false, fuse{}
-	h.w.listen(false, false)
+	h.fall()
 	h.w.after(down, func() {
 		if !h.up {
 			h.start()
 			h.settle()
 		}
 	})
+}
+
+// fall is the same without a start after it.
+func (h *house) fall() {
+	h.w.tally.Kills++
+	if h.w.chance(200) {
+		h.compare()
+	}
+	h.up, h.fuse = false, fuse{}
+	h.w.listen(false, false)
 }
 
 // compare holds the fold of what is on disk against the live state.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
@@ -117,26 +118,34 @@ func (w *World) olderCopy(*machine) {
 	if len(h.copies) == 0 || !h.up || !w.chance(300) {
 		return
 	}
-	h.stop(time.Hour)
+	h.fall()
 	h.disk.restore(h.copies[w.below(len(h.copies))])
 	h.copies = nil
 	for _, m := range w.machines {
 		m.forgetErrands()
-		clear(m.cycles) // nobody can know what the lost tail of the journal had sent, and what that had changed
+	}
+	w.tally.Restores++
+	w.after(w.draw(time.Minute, 30*time.Minute), w.goOn)
+}
+
+// goOn starts the coordinator on the older copy, as docs/architecture.md tells people: when no script of the lost tail runs any more, and after a look
+// at the boot targets. Nobody can know what the lost tail had sent, and what that had changed.
+func (w *World) goOn() {
+	if slices.ContainsFunc(w.machines, func(m *machine) bool { return m.current != nil }) {
+		w.after(time.Minute, w.goOn)
+		return
+	}
+	for _, m := range w.machines {
+		clear(m.cycles)
 		m.changed = -1
 		for _, s := range m.claims {
 			s.foreign = true
 		}
-		m.target, m.sticks = false, false // so people look at the boot targets, as docs/architecture.md tells them
+		m.target, m.sticks = false, false
 	}
 	w.forget()
-	w.tally.Restores++
-	w.after(w.draw(time.Minute, 30*time.Minute), func() {
-		if !h.up {
-			h.start()
-			h.settle()
-		}
-	})
+	w.house.start()
+	w.house.settle()
 }
 
 // forgetErrands is what people do whose journal is an older one: restores that it may not know are stopped, and their claims put away.
