@@ -173,7 +173,7 @@ func (s *State) applyEnded(h *HostState, v *AttemptEnded, at time.Time) {
 		switch {
 		case ran(v.Result):
 			h.touched(v.Result.Boot)
-		case v.Result.Signature == leaseRanOut:
+		case v.Result.Signature == leaseRanOut || v.Unsure:
 			h.touched(h.bootAtStart)
 			h.touched(v.BootSeen)
 		}

@@ -83,7 +83,8 @@ func (s *State) attemptEnded(h *HostState, a *Attempt, in Finished, now time.Tim
 	r := in.known(a.Step)
 	e := &AttemptEnded{Attempt: a.ID, Host: h.Host.Name, Result: r, Rung: h.Rung}
 	inOwn := a.Rung >= 0 && a.Rung < len(h.Host.Ladder) && !a.outside(h.Host)
-	if inOwn && r.Boot == "" && (r.Class == Lost || r.Signature == leaseRanOut) {
+	e.Unsure = inOwn && a.Method != MethodRestore && in.Resumed && (r.Class == AuthRefused || r.Class == HostKeyMismatch || r.Class == Cancelled)
+	if inOwn && r.Boot == "" && (r.Class == Lost || r.Signature == leaseRanOut || e.Unsure) {
 		e.BootSeen = s.seen[h.Host.Name].BootID
 	}
 	verify := func(reason string) {

@@ -102,6 +102,9 @@ type AttemptEnded struct {
 
 	Debts []Debt `json:"debts,omitempty"` // what the attempt leaves, whatever the playbook says
 
+	// Unsure: an earlier run of the coordinator had started it, and this end does not tell whether its script ran.
+	Unsure bool `json:"unsure,omitempty"`
+
 	// BootSeen is the last boot that was heard of by then, where nobody knows in which boot the script ran.
 	BootSeen string `json:"boot_seen,omitempty"`
 }

@@ -264,6 +264,27 @@ func TestResumedAndUnreachableIsLost(t *testing.T) {
 	}
 }
 
+// What a login says that is refused when an attempt is joined is said of this login: the script may have run before, so where a restart is wanted,
+// the boot of then proves nothing.
+func TestAJoinedAttemptThatIsRefusedMayHaveRun(t *testing.T) {
+	for _, class := range []Class{AuthRefused, HostKeyMismatch, Cancelled} {
+		for _, resumed := range []bool{true, false} {
+			x, h := one(t, func(_ *Fleet, p *Playbook) { p.Reboot = RebootRequired })
+			x.hear(Sighting{Host: "h000", Connected: true, Source: "agent", BootID: "b1", BootMode: BootNormal})
+			x.must(Pause{Reason: "nothing more is to start"})
+			x.must(Finished{Job: "h000/1", Host: "h000", Result: Result{Class: class}, Resumed: resumed})
+			for _, boot := range []string{"b1", "b2"} {
+				v := well(h, boot)
+				v.Answers = h.askAt(false)
+				x.see(v)
+				if proven := h.Phase == Verifying; proven != (boot == "b2" || !resumed) {
+					t.Errorf("%s, joined %v: after the facts of boot %s it is %s: %s", class, resumed, boot, h.Phase, h.Reason)
+				}
+			}
+		}
+	}
+}
+
 func TestClaims(t *testing.T) {
 	x, h := one(t, nil)
 	x.refuses(Claim{Host: "h000", By: "ann", For: time.Hour}, KindRefused) // attempting
