@@ -16,7 +16,7 @@ import (
 )
 
 // liaison lets the open incident and the catalog of backups tell each other what they know: the incident, which points must not expire,
-// what its restores have shown and what wave zero has to verify; the catalog, what its checks have shown. Both take only what is
+// what its restores have shown and what wave zero has to verify; the catalog, what its checks have shown and which are on their way. Both take only what is
 // news to them, so it does not matter what is told twice.
 type liaison struct {
 	incident *coordinator.Coordinator
@@ -30,6 +30,7 @@ type liaison struct {
 	known map[recovery.PointRef]recovery.RestorePoint // as the incident was told of them
 	about string                                      // the incident that was told
 	told  uint64                                      // the version of the catalog's points that it was told
+	wait  []string                                    // data sets that it was told are being verified
 }
 
 // liaisonGap is the least time between two tellings: an incident changes hundreds of times a second.
@@ -107,12 +108,15 @@ func (l *liaison) tellIncident(ctx context.Context) error {
 		l.about, l.known = "", nil
 		return nil
 	}
-	if l.about != l.held.Incident {
+	first := l.about != l.held.Incident
+	if first {
 		l.about, l.known, l.told = l.held.Incident, map[recovery.PointRef]recovery.RestorePoint{}, 0
 	}
 	var points []recovery.RestorePoint
+	var wait []string
 	version := l.told
-	err := l.backups.Read(ctx, func(c *catalog.Catalog, _ time.Time) {
+	err := l.backups.Read(ctx, func(c *catalog.Catalog, now time.Time) {
+		wait = c.BeingVerified(now)
 		if version = c.Version(); version != l.told {
 			points = pointsOf(c, l.sets)
 		}
@@ -126,15 +130,15 @@ func (l *liaison) tellIncident(ctx context.Context) error {
 			news = append(news, p)
 		}
 	}
-	if len(news) > 0 {
-		if err := l.incident.Do(ctx, l.about, "engine", recovery.Learnt{Points: news}); err != nil {
+	if first || len(news) > 0 || !slices.Equal(wait, l.wait) {
+		if err := l.incident.Do(ctx, l.about, "engine", recovery.Learnt{Points: news, Verifying: wait}); err != nil {
 			return err
 		}
 	}
 	for _, p := range news {
 		l.known[p.PointRef] = p
 	}
-	l.told = version
+	l.told, l.wait = version, wait
 	return nil
 }
 

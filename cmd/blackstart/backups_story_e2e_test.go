@@ -18,8 +18,8 @@ import (
 
 const narrowRate = 192 << 10 // bytes per second on a slow line
 
-// TestBackupsStory plays two parts of a responder's day, with a real restic repository, coordinator and agent: points that nobody has verified
-// before the outage, and a restore that a person lets go of.
+// TestBackupsStory plays three parts of a responder's day, with a real restic repository, coordinator and agent: points that nobody has verified
+// before the outage, a host that must wait until they are, and a restore that a person lets go of.
 func TestBackupsStory(t *testing.T) {
 	for _, program := range []string{"restic", "sqlite3"} {
 		if path, err := exec.LookPath(program); err != nil && os.Getenv("CI") == "" {
@@ -34,6 +34,10 @@ func TestBackupsStory(t *testing.T) {
 		t.Parallel()
 		newRegistry(t, binaries, "none", true).waveZero()
 	})
+	t.Run("a host waits for its points to be verified", func(t *testing.T) {
+		t.Parallel()
+		newRegistry(t, binaries, "replica", true).waits()
+	})
 	t.Run("a restore is cancelled and ordered again", func(t *testing.T) {
 		t.Parallel()
 		newRegistry(t, binaries, "replica", false).cancelled()
@@ -45,6 +49,7 @@ func TestBackupsStory(t *testing.T) {
 type registry struct {
 	*hall
 	narrow  string // while this file is there, the line to the repository is slow for restores
+	cut     string // while this one is there, it is down for them
 	stopped string // a file that says when the programs of the host were stopped and started
 	copies  string // day-1 to day-3 as they were backed up, and day-0: the live data before it is restored
 }
@@ -57,7 +62,7 @@ func newRegistry(t *testing.T, binaries, data string, damaged bool) *registry {
 		addr: fmt.Sprintf("127.0.0.1:%d", freePort(t, "127.0.0.1")), fleet: filepath.Join(dir, "fleet.yaml"), key: filepath.Join(dir, "id_ed25519")}
 	root := filepath.Join(dir, "disk")
 	r := &registry{hall: &hall{realEstate: e, root: root, data: filepath.Join(root, "opt"), vault: filepath.Join(dir, "restic"), password: filepath.Join(dir, "restic.pw")},
-		narrow: filepath.Join(dir, "narrow"), stopped: filepath.Join(dir, "stopped"), copies: filepath.Join(dir, "copies")}
+		narrow: filepath.Join(dir, "narrow"), cut: filepath.Join(dir, "cut"), stopped: filepath.Join(dir, "stopped"), copies: filepath.Join(dir, "copies")}
 	command(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", e.key)
 	r.write(r.password, "correct horse battery staple\n")
 	r.restic("init")
@@ -110,12 +115,13 @@ func (r *registry) sqlite(sql string) {
 	command(r.t, "sqlite3", r.database(), sql)
 }
 
-// program is restic on a line that can be made slow: a restore has no limit of its own.
+// program is restic on a line that can be made slow, or cut: a restore has no limit of its own.
 func (r *registry) program() {
 	r.t.Helper()
 	file := filepath.Join(r.dir, "restic-on-a-line")
 	r.write(file, `#!/bin/sh
 for word; do
+	while [ "$word" = restore ] && [ -e '`+r.cut+`' ]; do sleep 0.1; done
 	if [ "$word" = restore ] && [ -e '`+r.narrow+`' ]; then
 		exec restic --limit-download=`+strconv.Itoa(narrowRate>>10)+` "$@"
 	fi
@@ -193,10 +199,7 @@ func (r *registry) waveZero() {
 	out, code = r.try("backups", "jobs")
 	r.said("work that nobody has asked for", out, code, exitDone, "no work on backups is under way")
 	r.known([3]string{"L0 never checked", "L0 never checked", "L0 never checked"})
-	r.run("incident", "abort", "--reason", "it wants a wave zero")
-
-	out, code = r.try("incident", "declare", "EDR update", "--cutoff", "1m", "--wave-zero")
-	r.said("declaration", out, code, exitDone, "wave zero: 1 data set without a restore point that is verified as far as is asked (people)")
+	r.withWaveZero()
 	r.await("wave zero has found a point to restore", func() bool {
 		out, code = r.try("host", "restore", "db1")
 		return strings.Contains(out, "from people")
@@ -218,6 +221,40 @@ func (r *registry) waveZero() {
 		r.t.Errorf("attempts: %+v", v.Attempts)
 	}
 	r.settled(2, "old-copy/people/1")
+}
+
+// withWaveZero declares the incident anew, with a wave zero.
+func (r *registry) withWaveZero() {
+	r.t.Helper()
+	r.run("incident", "abort", "--reason", "it wants a wave zero")
+	out, code := r.try("incident", "declare", "EDR update", "--cutoff", "1m", "--wave-zero")
+	r.said("declaration", out, code, exitDone, "wave zero: 1 data set without a restore point that is verified as far as is asked (people)")
+}
+
+// waits: the plan is approved before wave zero has found anything, and the repair reaches nobody. The host waits for the checks, which holds nothing,
+// and is restored when one of them has passed.
+func (r *registry) waits() {
+	r.begin()
+	r.declare()
+	r.write(r.cut, "") // so that the checks, which restore beside, take their time
+	r.withWaveZero()
+	r.approvePlan()
+	r.await("the repair has reached nobody", func() bool { return len(r.host().Attempts) == 1 && r.host().Attempts[0].Class == "unreachable" })
+	out, code := r.try("host", "list")
+	r.said("hosts", out, code, exitDone, "waiting", "its restore points are being verified: data set people: none of 3 restore points may be used", "checks are on their way")
+	if w := r.incident().Waves[0]; w.Status != "open" {
+		r.t.Errorf("while the host waits, its wave is %s", w.Status)
+	}
+	if err := os.Remove(r.cut); err != nil {
+		r.t.Fatal(err)
+	}
+	r.await("db1 is recovered", func() bool { return r.host().Phase == "recovered" })
+	if v := r.host(); len(v.Attempts) != 2 || v.Attempts[1].Rung != "restore" || v.Attempts[1].Class != "succeeded" {
+		r.t.Errorf("attempts: %+v", v.Attempts)
+	}
+	out, code = r.try("report", "-o", "md")
+	r.said("report", out, code, exitDone, "the restore points of 1 data set are being verified", "rung restore follows when one of its restore points is verified")
+	r.settled(2, "old-copy/people/2", "re-enter/people", "replication")
 }
 
 // cancelled: in the middle of a slow restore a person finds another way. Nothing has happened then, twice, and the third time it goes through.

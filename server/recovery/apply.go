@@ -115,7 +115,10 @@ func (s *State) applyPlan(v *PlanProposed) {
 			if h == nil {
 				continue
 			}
-			h.Method, h.Rung, h.Wave, h.canary = ph.Method, max(ph.Rung, 0), pw.Wave, ph.Canary
+			h.Method, h.Rung, h.Wave, h.canary = ph.Method, ph.Rung, pw.Wave, ph.Canary
+			if h.Rung < 0 {
+				h.Rung = max(s.terms().nextAwaited(h.Host, 0), 0)
+			}
 			w.Hosts = append(w.Hosts, h)
 		}
 	}

@@ -12,7 +12,14 @@ import (
 // connectAllowance is added to a playbook's timeout for everything round the script: connecting, pushing, collecting.
 const connectAllowance = 3 * time.Minute
 
-func (s *State) firstRung(h *HostState) int { return s.terms().next(h.Host, 0) }
+// firstRung is the first usable rung of a host; without one, a restore whose points are being verified; -1: only people are left.
+func (s *State) firstRung(h *HostState) int {
+	t := s.terms()
+	if rung := t.next(h.Host, 0); rung >= 0 {
+		return rung
+	}
+	return t.nextAwaited(h.Host, 0)
+}
 
 // rungProblem lists why each rung from i on cannot be used.
 func (s *State) rungProblem(h *Host, i int) string { return s.terms().problems(h, i) }
@@ -190,7 +197,11 @@ func (s *State) climbFrom(h *HostState, what string) (Phase, int, string) {
 		return NeedsHands, h.Rung, what + "; " + s.capText(h)
 	}
 	if next := s.following(h); next >= 0 {
-		return Waiting, next, fmt.Sprintf("%s; rung %s follows", what, rungName(h.Host, next))
+		follows := fmt.Sprintf("%s; rung %s follows", what, rungName(h.Host, next))
+		if s.terms().awaited(h.Host, &h.Host.Ladder[next]) {
+			follows += " when one of its restore points is verified"
+		}
+		return Waiting, next, follows
 	}
 	return NeedsHands, h.Rung, what + "; " + s.rungProblem(h.Host, h.Rung+1)
 }

@@ -117,10 +117,27 @@ func (s *State) decideDeclare(d Declare, now time.Time) ([]Event, error) {
 	}
 	return []Event{
 		&IncidentDeclared{Incident: d.Incident, Title: d.Title, Began: d.Began, Playbook: d.Playbook, Fleet: d.Fleet,
-			Cutoff: d.Cutoff, WaveZero: d.WaveZero, Points: points, Held: lastKnownGood(d.Fleet, stock)},
+			Cutoff: d.Cutoff, WaveZero: d.WaveZero, Points: points, Held: lastKnownGood(d.Fleet, stock), Verifying: d.verifying(stock)},
 		&IncidentScoped{Hosts: scope},
 		&PlanProposed{Plan: plan},
 	}, nil
+}
+
+// verifying names what wave zero begins with, as far as anything of it was backed up.
+func (d Declare) verifying(s Stock) (names []string) {
+	if !d.WaveZero {
+		return nil
+	}
+	k := newStock(&d.Fleet, s)
+	for i := range d.Fleet.Hosts {
+		for _, set := range k.byHost[d.Fleet.Hosts[i].Name] {
+			if k.unverified(set, k.need(&d.Fleet.Hosts[i])) {
+				names = append(names, set.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // checkFleet refuses a fleet that the core cannot work on. The fleet file's own check says more, and with its lines.

@@ -30,6 +30,8 @@ type IncidentDeclared struct {
 	WaveZero bool           `json:"wave_zero,omitempty"` // restore points are verified as far as the tiers ask while the waves go on
 	Points   []RestorePoint `json:"points,omitempty"`    // what was known of backups by then
 	Held     []PointRef     `json:"held,omitempty"`      // the last known good points: they are kept from expiring
+
+	Verifying []string `json:"verifying,omitempty"` // data sets that wave zero begins with: see PointsLearnt
 }
 
 // IncidentScoped says who is hit, with the evidence used.
@@ -320,10 +322,12 @@ type AttemptCancelAsked struct {
 }
 
 // PointsLearnt brings what is known by now of restore points: each replaces what was known of it. It stands in the catalog of
-// backups and, while an incident is open, in its journal too.
+// backups and, while an incident is open, in its journal too. There it also names every data set of which ordered checks are on
+// their way: a host that lacks nothing else to be restored waits for them.
 type PointsLearnt struct {
-	Points []RestorePoint `json:"points"`
-	Reason string         `json:"reason"`
+	Points    []RestorePoint `json:"points"`
+	Verifying []string       `json:"verifying,omitempty"`
+	Reason    string         `json:"reason"`
 }
 
 // PointChecked is the end of one check of one point. A failed one puts the point into quarantine.

@@ -30,8 +30,9 @@ type CancelAttempt struct{ Host, Reason string }
 
 // Learnt brings what the catalog of backups knows by now of some points; what the incident knows already changes nothing.
 type Learnt struct {
-	Points []RestorePoint
-	Reason string
+	Points    []RestorePoint
+	Verifying []string // every data set of which ordered checks are on their way
+	Reason    string
 }
 
 // Approve consents to the plan (Wave 0, with its digest) or to opening a wave.

@@ -388,7 +388,11 @@ func (x *sim) anyNews(t *rapid.T) Input {
 	default:
 		p.Checks = append(slices.Clone(p.Checks), PointCheck{Level: Level(1 + below(t, 4, "checked")), OK: chance(t, 80, "passes"), At: x.now, By: "test"})
 	}
-	return Learnt{Points: []RestorePoint{p}}
+	news := Learnt{Points: []RestorePoint{p}}
+	if chance(t, 30, "checks go on") {
+		news.Verifying = []string{d.Name, x.s.Fleet.DataSets[0].Name}
+	}
+	return news
 }
 
 // diligent is a person who ends everything: the faults stop, hand work is done, what is held is resumed.
@@ -400,6 +404,7 @@ func (x *sim) diligent() {
 		o.deaf, o.never = false, false
 	}
 	_, _ = x.do(Approve{Digest: x.s.Plan.Digest})
+	_, _ = x.do(Learnt{}) // the checks have ended, too
 	for round := 0; !x.s.over(); round++ {
 		if round > 400 {
 			x.dump()

@@ -59,6 +59,7 @@ func (s *State) declareStock(v *IncidentDeclared) {
 		s.Points.Learn(p)
 	}
 	s.stock = newStock(&s.Fleet, Stock{Points: s.Points, Cutoff: s.Cutoff, Began: s.Began})
+	s.stock.verifying = v.Verifying
 	s.chooses = slices.ContainsFunc(s.Fleet.Hosts, func(h Host) bool { return restoreRung(&h) >= 0 })
 }
 
@@ -112,10 +113,8 @@ func (s *State) Unverified() []string {
 		if h == nil || h.Phase == NotHit || h.Phase == Skipped {
 			continue
 		}
-		if _, why := s.stock.best(d, s.stock.need(h.Host)); why != "" {
-			if _, none := s.Points.Best(d, L0, s.Cutoff); none == "" {
-				names = append(names, d.Name)
-			}
+		if s.stock.unverified(d, s.stock.need(h.Host)) {
+			names = append(names, d.Name)
 		}
 	}
 	return names
@@ -123,7 +122,7 @@ func (s *State) Unverified() []string {
 
 // learnt takes from the catalog of backups what the incident does not know yet.
 func (s *State) learnt(v Learnt) []Event {
-	if s.over() {
+	if s.over() || s.stock == nil {
 		return nil
 	}
 	e := &PointsLearnt{Reason: why(v.Reason, "the catalog of backups says so")}
@@ -132,7 +131,14 @@ func (s *State) learnt(v Learnt) []Event {
 			e.Points = append(e.Points, p)
 		}
 	}
-	if e.Points == nil {
+	for _, name := range v.Verifying {
+		if s.stock.sets[name] != nil {
+			e.Verifying = append(e.Verifying, name)
+		}
+	}
+	slices.Sort(e.Verifying)
+	e.Verifying = slices.Compact(e.Verifying)
+	if e.Points == nil && slices.Equal(e.Verifying, s.stock.verifying) {
 		return nil
 	}
 	return []Event{e}
@@ -153,6 +159,9 @@ func (b *Points) news(p RestorePoint) bool {
 func (s *State) applyPoints(v *PointsLearnt) {
 	for _, p := range v.Points {
 		s.Points.Learn(p)
+	}
+	if s.stock != nil {
+		s.stock.verifying = v.Verifying
 	}
 	s.restock()
 }

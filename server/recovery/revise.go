@@ -76,7 +76,8 @@ func (s *State) revise(v Revise) ([]Event, error) {
 // opens that better one.
 func (s *State) rungMoves(h *HostState, p Playbook, first int) bool {
 	ladder := h.Host.Ladder
-	closed := h.Rung >= len(ladder) || (terms{Playbook: p, stock: s.stock}).problem(h.Host, &ladder[h.Rung]) != ""
+	t := terms{Playbook: p, stock: s.stock}
+	closed := h.Rung >= len(ladder) || t.problem(h.Host, &ladder[h.Rung]) != "" && !t.awaited(h.Host, &ladder[h.Rung])
 	return closed || first < h.Rung && s.terms().problem(h.Host, &ladder[first]) != ""
 }
 

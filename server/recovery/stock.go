@@ -24,6 +24,7 @@ type stock struct {
 	asks         map[string]*Level // by tier
 	agents       map[string]bool   // hosts with an agent
 	known        map[string]found  // by data set; forgotten when a point changes
+	verifying    []string          // data sets of which ordered checks are on their way, sorted
 }
 
 type found struct {
@@ -98,6 +99,40 @@ func (k *stock) best(d *DataSet, need Level) (Choice, string) {
 	return b.Choice, b.why
 }
 
+// unverified reports whether the data set has no point that may be restored, and may have one after a check.
+func (k *stock) unverified(d *DataSet, need Level) bool {
+	if _, why := k.best(d, need); why == "" {
+		return false
+	}
+	_, why := k.Points.Best(d, L0, k.Cutoff)
+	return why == ""
+}
+
+func (k *stock) isVerifying(d *DataSet) bool {
+	_, found := slices.BinarySearch(k.verifying, d.Name)
+	return found
+}
+
+// awaited reports whether a host could be restored if it were not for points that are being verified.
+func (k *stock) awaited(h *Host, r *Rung) bool {
+	if k == nil || len(k.verifying) == 0 {
+		return false
+	}
+	sets, need, lacks := k.setsOf(h, r), k.need(h), false
+	if len(sets) == 0 || !k.agents[sets[0].RunsOn()] {
+		return false
+	}
+	for _, d := range sets {
+		if _, why := k.best(d, need); why != "" {
+			if !k.isVerifying(d) {
+				return false
+			}
+			lacks = true
+		}
+	}
+	return lacks
+}
+
 // setsOf are the data sets that a restore rung goes for: those that it names, or else all of the host.
 func (k *stock) setsOf(h *Host, r *Rung) []*DataSet {
 	if len(r.Sets) == 0 {
@@ -141,7 +176,7 @@ func (k *stock) offer(h *Host, r *Rung) (o Offer, problem string) {
 	if len(sets) == 0 {
 		return o, "no data set of it is in the fleet file"
 	}
-	need := k.need(h)
+	need, problems := k.need(h), []string(nil)
 	o.Runner = sets[0].RunsOn()
 	if !k.agents[o.Runner] {
 		return o, fmt.Sprintf("no agent is on %s, which would restore it", o.Runner)
@@ -149,7 +184,8 @@ func (k *stock) offer(h *Host, r *Rung) (o Offer, problem string) {
 	for _, d := range sets {
 		best, why := k.best(d, need)
 		if why != "" {
-			return o, fmt.Sprintf("data set %s: %s", d.Name, why)
+			problems = append(problems, k.lack(d, why))
+			continue
 		}
 		size := best.Point.Size
 		if size == 0 {
@@ -161,8 +197,20 @@ func (k *stock) offer(h *Host, r *Rung) (o Offer, problem string) {
 			o.Moment = best.Moment
 		}
 	}
+	if problems != nil {
+		return o, strings.Join(problems, "; ")
+	}
 	o.weigh(h, k)
 	return o, ""
+}
+
+// lack says why a data set cannot be restored, and whether that may end.
+func (k *stock) lack(d *DataSet, why string) string {
+	text := fmt.Sprintf("data set %s: %s", d.Name, why)
+	if k.isVerifying(d) {
+		text += ", and checks are on their way"
+	}
+	return text
 }
 
 // beside is how far a restored data set is checked before it replaces the old: as far as is asked of its point, and at least as far as it can

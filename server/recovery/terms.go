@@ -49,6 +49,21 @@ func (t terms) problem(h *Host, r *Rung) string {
 	return ""
 }
 
+// awaited reports whether a rung that cannot be used lacks nothing but points that are being verified.
+func (t terms) awaited(h *Host, r *Rung) bool {
+	return r.Kind == RungRestore && (!r.Restarts() || t.Reboot != RebootForbidden) && t.stock.awaited(h, r)
+}
+
+// nextAwaited is the first such rung at or after i, or -1.
+func (t terms) nextAwaited(h *Host, i int) int {
+	for ; i < len(h.Ladder); i++ {
+		if t.awaited(h, &h.Ladder[i]) {
+			return i
+		}
+	}
+	return -1
+}
+
 // next is the first usable rung at or after i, or -1 when only people are left.
 func (t terms) next(h *Host, i int) int {
 	for ; i < len(h.Ladder); i++ {
@@ -76,7 +91,7 @@ func (t terms) problems(h *Host, i int) string {
 }
 
 // following is the usable rung after the host's own: one below it, or, where a restore went first because it was quicker, one above it that
-// has not been tried. A restore is not tried again. -1: only people are left.
+// has not been tried; without one, a restore whose points are being verified. A restore is not tried again. -1: only people are left.
 func (s *State) following(h *HostState) int {
 	t := s.terms()
 	if h.Rung < len(h.Host.Ladder) && h.Host.Ladder[h.Rung].Kind == RungRestore {
@@ -89,6 +104,11 @@ func (s *State) following(h *HostState) int {
 	i := t.next(h.Host, h.Rung+1)
 	for i >= 0 && h.Host.Ladder[i].Kind == RungRestore && h.tried(i) {
 		i = t.next(h.Host, i+1)
+	}
+	if i < 0 {
+		for i = t.nextAwaited(h.Host, h.Rung+1); i >= 0 && h.tried(i); {
+			i = t.nextAwaited(h.Host, i+1)
+		}
 	}
 	if i >= 0 && h.Host.Ladder[i].Kind == RungRestore {
 		if above := t.untried(h, i); above >= 0 {

@@ -119,7 +119,7 @@ func (s *State) board(sv *survey, now time.Time) []Event {
 	var events []Event
 	for _, w := range s.Waves {
 		for _, h := range w.Hosts {
-			if h.Phase != Waiting || s.usable(s.chosen(h, sv, now)) || w.OpenedAt.IsZero() && !h.overridden {
+			if h.Phase != Waiting || s.usable(s.chosen(h, sv, now)) || s.awaited(h) || w.OpenedAt.IsZero() && !h.overridden {
 				continue
 			}
 			events = append(events, &HostNeedsHands{Host: h.Host.Name, Reason: "a person with a work card: " + s.rungProblem(h.Host, 0)})

@@ -25,6 +25,7 @@ const (
 	WaitRamp       = "ramp"
 	WaitBackoff    = "backoff-until"
 	WaitForbidden  = "forbidden"
+	WaitVerifying  = "points-unverified"
 	WaitOwned      = "owned"
 	WaitHealing    = "healing"
 	WaitNext       = "next" // nothing holds it: it starts with the next tick
@@ -112,6 +113,9 @@ func (s *State) hostBlocked(h *HostState, w *WaveState, sv *survey, now time.Tim
 	if clock.Before(s.healBy(h)) {
 		return Reason{WaitHealing, "it is up with good content by itself; proof is awaited"}, true
 	}
+	if s.awaited(h) {
+		return sv.because(WaitVerifying, "its restore points are being verified: %s", s.terms().problem(h.Host, &h.Host.Ladder[h.Rung]))
+	}
 	if !s.usable(h) {
 		return sv.because(WaitForbidden, "%s", s.rungProblem(h.Host, h.Rung))
 	}
@@ -143,6 +147,11 @@ func (s *State) hostBlocked(h *HostState, w *WaveState, sv *survey, now time.Tim
 // usable reports whether the rung that the host's next attempt would use leads anywhere.
 func (s *State) usable(h *HostState) bool {
 	return h.Rung < len(h.Host.Ladder) && s.terms().problem(h.Host, &h.Host.Ladder[h.Rung]) == ""
+}
+
+// awaited reports whether that rung cannot be used yet, and all that it lacks is being verified.
+func (s *State) awaited(h *HostState) bool {
+	return h.Rung < len(h.Host.Ladder) && s.terms().awaited(h.Host, &h.Host.Ladder[h.Rung])
 }
 
 // healBy is until when, on the incident clock, a waiting host that came up well by itself is given time to prove it; zero when

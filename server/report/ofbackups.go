@@ -15,7 +15,7 @@ func ofBackups(e recovery.Entry) string {
 	case *recovery.AttemptCancelAsked:
 		return fmt.Sprintf("%s: %s wants attempt %s to be let go of%s", part(v.Host), by, number(v.Attempt), because(v.Reason))
 	case *recovery.PointsLearnt:
-		return fmt.Sprintf("More is known of %s%s", plural(len(v.Points), "restore point"), because(v.Reason))
+		return learnt(v)
 	case *recovery.PointChecked:
 		verdict := "passed"
 		if !v.Check.OK {
@@ -42,6 +42,21 @@ func ofBackups(e recovery.Entry) string {
 		return fmt.Sprintf("Job %s ended: %s%s", part(v.Job), or(part(string(v.Result.Class)), "no class"), because(or(v.Reason, v.Result.Detail)))
 	}
 	return ""
+}
+
+// learnt tells of points, and of checks that hosts may wait for.
+func learnt(v *recovery.PointsLearnt) string {
+	text := "No check of restore points is on its way any more"
+	switch {
+	case len(v.Points) > 0:
+		text = "More is known of " + plural(len(v.Points), "restore point")
+		if n := len(v.Verifying); n > 0 {
+			text += ", and those of " + plural(n, "data set") + " are being verified"
+		}
+	case len(v.Verifying) > 0:
+		text = "The restore points of " + plural(len(v.Verifying), "data set") + " are being verified"
+	}
+	return text + because(v.Reason)
 }
 
 func pointName(r recovery.PointRef) string { return part(r.String()) }

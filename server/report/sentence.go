@@ -44,6 +44,9 @@ func ofIncident(e recovery.Entry) string {
 		if !v.Began.IsZero() {
 			text += "; the outage began at " + stamp(v.Began)
 		}
+		if n := len(v.Verifying); n > 0 {
+			text += "; the restore points of " + plural(n, "data set") + " are being verified"
+		}
 		return text
 	case *recovery.IncidentScoped:
 		return "The hosts were classified: " + scopeCounts(v.Hosts)

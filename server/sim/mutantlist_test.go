@@ -108,4 +108,6 @@ var mutants = []mutant{
 	{"checks-less-than-was-recorded", inRestore, "an agent is asked for less than the journal says", "SeenAt: p.SeenAt}, Level: r.Level}", "SeenAt: p.SeenAt}, Level: L0}", []string{"sent-as-recorded"}},
 	{"chooses-against-a-person", inChoose, "the engine takes another rung than a person has named", "&& !h.named ", "", []string{"ladder-order"}},
 	{"restores-replicas-at-once", inMethod, "data that can be rebuilt is restored before it is repaired", "	case h.Data != DataNone:\n		return w", "	case false:\n		return w", []string{"ladder-order", "restore-consent"}},
+	{"does-not-wait-for-checks", inTick, "a host whose points are being verified is put before a person", " || s.awaited(h)", "", []string{"checks-awaited"}},
+	{"waits-for-ever", inRestore, "a host waits for checks that have ended", "		s.stock.verifying = v.Verifying\n	}", "	}", []string{"waits-for-a-true-reason", "checks-awaited"}},
 }

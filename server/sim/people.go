@@ -54,6 +54,7 @@ func (w *World) open() {
 		w.nothing = true
 		return
 	}
+	w.waveZero()
 	w.after(w.odds.late, w.approve)
 }
 

@@ -52,7 +52,6 @@ func (h *house) judge(e recovery.Entry) {
 	}
 	h.read(e)
 	h.w.time(e.Event)
-	h.w.condemn(e.Event)
 	switch v := e.Event.(type) {
 	case *recovery.PlaybookRevised:
 		h.w.revised, h.w.probed = v.Playbook.Digest == h.w.books[1].Digest, true
@@ -71,6 +70,7 @@ func (h *house) judge(e recovery.Entry) {
 
 // read lets the auditor read an entry: as it is written, and again in every life.
 func (h *house) read(e recovery.Entry) {
+	h.w.condemn(e.Event)
 	if b := h.audit.See(e); b != nil {
 		h.w.breach(b.Invariant, b.Host, "entry %d: %s", b.Seq, b.Detail)
 	}

@@ -69,6 +69,13 @@ func (w *World) lie(s *recovery.State, x *recovery.HostState, r recovery.Reason,
 		return unless(use.full(x), "every resource that it needs has a free slot")
 	case recovery.WaitCanary, recovery.WaitRamp:
 		return unless(use.wave[[2]any{x.Wave, x.Host.OS}] > 0, "nobody of its wave and OS is worked on")
+	case recovery.WaitVerifying:
+		for _, d := range s.Fleet.DataSets {
+			if d.Host == x.Host.Name && slices.Contains(w.told, d.Name) {
+				return ""
+			}
+		}
+		return "none of its data sets is being verified"
 	case recovery.WaitForbidden:
 		return unless(!s.PausedAt.IsZero() || wave.OpenedAt.IsZero(), "it belongs on the hands board")
 	case recovery.WaitBackoff, recovery.WaitHealing:

@@ -191,9 +191,38 @@ func (w *World) news(*machine) {
 
 // tellPoints brings words on points to the incident, if there is somebody to hear them.
 func (w *World) tellPoints(points ...recovery.RestorePoint) {
-	if h := w.house; h.up && len(points) > 0 && h.engine.State().ID != "" {
-		_ = h.take("engine", recovery.Learnt{Points: points, Reason: "news"})
+	if h := w.house; h.up && h.engine.State().ID != "" {
+		_ = h.take("engine", recovery.Learnt{Points: points, Verifying: w.verifying, Reason: "news"})
 	}
+}
+
+// waveZero has the points of what the declaration names looked at, data set by data set. A check takes its time, is made of every point, and
+// finds none worth restoring, perhaps.
+func (w *World) waveZero() {
+	w.verifying = w.told
+	for _, name := range w.verifying {
+		w.after(w.draw(time.Minute, 4*time.Hour), func() { w.verified(name) })
+	}
+	w.after(w.draw(0, 10*time.Second), func() { w.tellPoints() })
+}
+
+// verified ends the checks of a data set, when there is a coordinator that they can be told to.
+func (w *World) verified(set string) {
+	if !w.house.up {
+		w.after(time.Minute, func() { w.verified(set) })
+		return
+	}
+	w.house.look()
+	at := w.house.moment
+	w.verifying = slices.DeleteFunc(slices.Clone(w.verifying), func(name string) bool { return name == set })
+	var words []recovery.RestorePoint
+	for _, b := range w.backups {
+		if b.DataSet == set && !b.Gone && at.After(b.TakenAt) {
+			b.checked(recovery.L4, at)
+			words = append(words, b.RestorePoint)
+		}
+	}
+	w.tellPoints(words...)
 }
 
 // tellAll is what the coordinator does when it has started: incident and catalog tell each other what they know.
@@ -220,7 +249,7 @@ func (w *World) hearFound() {
 	}
 }
 
-// condemn notes what the journal knows by now of points that are truly bad.
+// condemn notes what the journal knows by now of points that are truly bad, and of checks that are on their way.
 func (w *World) condemn(e recovery.Event) {
 	fails := func(ref recovery.PointRef, checks []recovery.PointCheck) {
 		if b := w.byRef[ref]; b != nil && b.damaged > recovery.L0 && slices.ContainsFunc(checks, func(c recovery.PointCheck) bool { return !c.OK }) {
@@ -229,10 +258,15 @@ func (w *World) condemn(e recovery.Event) {
 	}
 	switch v := e.(type) {
 	case *recovery.IncidentDeclared:
+		for _, b := range w.backups {
+			b.condemned = false // an older journal may know less
+		}
+		w.told = v.Verifying
 		for _, p := range v.Points {
 			fails(p.PointRef, p.Checks)
 		}
 	case *recovery.PointsLearnt:
+		w.told = v.Verifying
 		for _, p := range v.Points {
 			fails(p.PointRef, p.Checks)
 		}

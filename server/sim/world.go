@@ -35,6 +35,8 @@ type World struct {
 	machines     []*machine           // by name
 	byName       map[string]*machine
 	backups      []*backup
+	verifying    []string // data sets of which checks are on their way
+	told         []string // the same, as the journal tells it
 	byRef        map[recovery.PointRef]*backup
 	repositories []*repository
 	sites        []site

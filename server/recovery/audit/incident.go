@@ -67,7 +67,7 @@ func (a *Auditor) place(h *host) {
 			h.weights = append(h.weights, r)
 		}
 	}
-	h.usable = make([]bool, len(h.spec.Ladder))
+	h.usable, h.awaited = make([]bool, len(h.spec.Ladder)), make([]bool, len(h.spec.Ladder))
 	a.lookAgain(h)
 }
 
@@ -202,7 +202,10 @@ func (a *Auditor) plan(v *recovery.PlanProposed) {
 			if !slices.Contains(h.plannedOn(), ph.Rung) {
 				a.broken(ladderOrder, h.name, "it is planned on rung %d, and belongs on one of %v", ph.Rung, h.plannedOn())
 			}
-			h.member, h.rung = true, max(ph.Rung, 0)
+			h.member, h.rung = true, ph.Rung
+			if h.rung < 0 { // the first is as unusable as any, but for one whose points are being verified
+				h.rung = max(slices.Index(h.awaited, true), 0)
+			}
 			h.wave.members++
 		}
 	}

@@ -61,6 +61,7 @@ const (
 	knownGood      = "last-known-good"
 	restoreConsent = "restore-consent"
 	repairFirst    = "repair-first"
+	checksAwaited  = "checks-awaited"
 	restoreCancel  = "restore-cancel"
 	swapOwed       = "swap-is-owed"
 	neverTogether  = "never-together"
@@ -118,6 +119,7 @@ var invariants = []Invariant{
 	{knownGood, "a restore goes back to the newest data that the journal knows to be there, from before the cutoff, in no quarantine, condemned by no check, and verified as far as is asked", "field truth 8"},
 	{restoreConsent, "primary data, and more than the RPO of any data that can be lost, is restored only as a person has approved: these points, and no greater loss", "design 3.4: method"},
 	{repairFirst, "primary data is restored only when every rung above that can be used was tried", "design 3.4: method"},
+	{checksAwaited, "a host that lacks nothing to be restored but points that are being verified waits for them, and not on the hands board", "field truth 8"},
 	{restoreCancel, "only a person lets go of an attempt, with a reason, and only of a restore; what comes next is for a person, too", "design 3.4: restore"},
 	{swapOwed, "what a restore has swapped in leaves the old copy and what is to be entered again as debts, and its host, when it fails after that, goes to a person", "field truths 6 and 8"},
 	{neverTogether, "after a restore of which nobody knows how far it came no other attempt follows before a person has looked: an agent may still be at it", "design 3.4: repair and restore never run on one host together"},

@@ -12,6 +12,7 @@ type host struct {
 	name    string
 	spec    *recovery.Host
 	usable  []bool // by rung
+	awaited []bool // by rung: a restore whose points are being verified
 	wave    *wave
 	service *service
 	groups  []*group

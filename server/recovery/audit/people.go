@@ -19,6 +19,8 @@ func (a *Auditor) needsHands(h *host) {
 		a.broken(abortStops, h.name, "it goes to the hands board after the abort")
 	case !h.wave.opened && !h.overridden:
 		a.broken(waveFirst, h.name, "it goes to the hands board, and wave %d is not open", h.wave.n)
+	case h.rung < len(h.awaited) && h.awaited[h.rung]:
+		a.broken(checksAwaited, h.name, "it goes to the hands board, and its restore points are being verified")
 	case slices.ContainsFunc(h.choices(), h.canUse):
 		a.broken(ladderOrder, h.name, "it goes to the hands board, and rung %s can be used", h.ladder(h.rung).Name)
 	}

@@ -16,6 +16,7 @@ type vault struct {
 	ofSet         map[string][]*point
 	rpo           map[string]time.Duration // by service
 	agents        map[string]bool          // hosts with an agent
+	verifying     []string                 // data sets of which checks are on their way
 }
 
 // point is one restore point. Of two words on the same thing the newer one counts.
@@ -26,7 +27,8 @@ type point struct {
 
 func newVault(v *recovery.IncidentDeclared) vault {
 	b := vault{cutoff: v.Cutoff, began: v.Began, sets: map[string]*recovery.DataSet{}, ofHost: map[string][]*recovery.DataSet{},
-		points: map[recovery.PointRef]*point{}, ofSet: map[string][]*point{}, rpo: map[string]time.Duration{}, agents: map[string]bool{}}
+		points: map[recovery.PointRef]*point{}, ofSet: map[string][]*point{}, rpo: map[string]time.Duration{}, agents: map[string]bool{},
+		verifying: v.Verifying}
 	if b.cutoff.IsZero() {
 		b.cutoff = b.began
 	}
@@ -197,15 +199,37 @@ func (b *vault) restorable(h *host, r recovery.Rung) bool {
 	})
 }
 
+// comes: no data set of the rung lacks more than a check that is on its way, and one lacks that.
+func (b *vault) comes(h *host, r recovery.Rung) bool {
+	lacking := 0
+	for _, d := range b.goal(h.spec, r) {
+		if _, ok := b.newest(d.Name, h.need()); ok {
+			continue
+		}
+		if !slices.Contains(b.verifying, d.Name) {
+			return false
+		}
+		lacking++
+	}
+	return lacking > 0 && b.agents[runner(b.goal(h.spec, r)[0])]
+}
+
 // pointsLearnt believes the news, and looks again at what can be restored by them.
 func (a *Auditor) pointsLearnt(v *recovery.PointsLearnt) {
 	touched := map[*host]bool{}
-	for _, p := range v.Points {
-		a.vault.learn(p)
-		if d := a.vault.sets[p.DataSet]; d != nil && a.hosts[d.Host] != nil {
+	touch := func(set string) {
+		if d := a.vault.sets[set]; d != nil && a.hosts[d.Host] != nil {
 			touched[a.hosts[d.Host]] = true
 		}
 	}
+	for _, p := range v.Points {
+		a.vault.learn(p)
+		touch(p.DataSet)
+	}
+	for _, set := range append(slices.Clone(v.Verifying), a.vault.verifying...) {
+		touch(set)
+	}
+	a.vault.verifying = v.Verifying
 	for h := range touched {
 		a.weigh(h, -1)
 		a.lookAgain(h)
@@ -232,5 +256,6 @@ func (a *Auditor) found(h *host, r recovery.Result) (failed bool) {
 func (a *Auditor) lookAgain(h *host) {
 	for i, r := range h.spec.Ladder {
 		h.usable[i] = a.usable(h, r)
+		h.awaited[i] = !h.usable[i] && r.Kind == recovery.RungRestore && !(r.Reboots && a.playbook.Reboot == recovery.RebootForbidden) && a.vault.comes(h, r)
 	}
 }

@@ -50,7 +50,7 @@ func (h *host) choices() []int {
 }
 
 // following is the rung that comes after the host's own: the next that can be used, but for a restore that was tried. Where a restore
-// went first, those above it that were not tried come before.
+// went first, those above it that were not tried come before. After all these, a restore whose points are being verified.
 func (h *host) following() int {
 	var rungs []int
 	if h.restores(h.rung) {
@@ -71,6 +71,14 @@ func (h *host) following() int {
 		case h.restores(i) && above >= 0:
 			return above
 		default:
+			return i
+		}
+	}
+	for i := h.rung + 1; i < len(h.awaited); i++ {
+		if h.awaited[i] && !h.tried(i) {
+			if above := h.untried(i); above >= 0 {
+				return above
+			}
 			return i
 		}
 	}

@@ -94,7 +94,11 @@ func (s *story) approves(host, id string, loss time.Duration) *story {
 
 // exhausted is a story in which a1 has come to its restore, every rung above having found nothing.
 func exhausted(data recovery.DataClass, change ...func(s *story)) *story {
-	s := stocked(data, change...).begin()
+	return stocked(data, change...).begin().exhausts()
+}
+
+// exhausts takes a1 down to its restore.
+func (s *story) exhausts() *story {
 	for rung := range onRestore {
 		e := s.starting("a1", rung)
 		e.Canary = true
@@ -104,6 +108,16 @@ func exhausted(data recovery.DataClass, change ...func(s *story)) *story {
 		s.tell(end)
 	}
 	return s
+}
+
+// unverified is a story in which the points of these data sets, and of no others, are being verified.
+func unverified(verifying ...string) *story {
+	s := stocked(recovery.DataReplica, rpo(5*time.Hour), func(s *story) {
+		for i := range s.points {
+			s.points[i].Checks = nil
+		}
+	})
+	return s.begin().tell(&recovery.PointsLearnt{Verifying: verifying})
 }
 
 func rpo(d time.Duration) func(s *story) {
@@ -220,6 +234,11 @@ var restoreStories = []broken{
 		s.tell(&recovery.HostReturned{Host: "a1", Rung: onRestore, Named: true})
 		return s.approves("a1", "new", 4*time.Hour).restores("a1", "new")
 	}},
+	{"checks-awaited", "the hands board meanwhile", func() *story {
+		return unverified("a1-data").exhausts().tell(&recovery.HostNeedsHands{Host: "a1"})
+	}},
+	{"ladder-order", "waiting for a check that nobody makes", func() *story { return unverified("a2-data").exhausts() }},
+	{"ladder-order", "a restore before its check has ended", func() *story { return unverified("a1-data").exhausts().restores("a1", "new") }},
 	{"restore-cancel", "by the engine", func() *story {
 		s := stocked(recovery.DataNone).begin().restores("a1", "new")
 		return s.tell(&recovery.AttemptCancelAsked{Host: "a1", Attempt: "a1/1", Reason: "too slow"})
@@ -431,6 +450,14 @@ var soundRestores = map[string]func() *story{
 		return s.tell(s.swapping("a1", recovery.Failed, recovery.NeedsHands))
 	},
 	"a replica within its RPO": func() *story { return exhausted(recovery.DataReplica, rpo(4*time.Hour)).restores("a1", "new") },
+	"a restore waits for its check": func() *story {
+		s := unverified("a1-data").exhausts()
+		return s.news(func(*recovery.RestorePoint) {}).restores("a1", "new")
+	},
+	"a check in vain leads to the hands board": func() *story {
+		s := unverified("a1-data").exhausts()
+		return s.tell(&recovery.PointsLearnt{}).tell(&recovery.HostNeedsHands{Host: "a1"})
+	},
 	"a restore is let go of": func() *story {
 		s := stocked(recovery.DataNone).begin().restores("a1", "new")
 		s.tell(&recovery.AttemptCancelAsked{Host: "a1", Attempt: "a1/1", Reason: "too slow"}).by("operator:ann").step("a1", recovery.StepCancel)

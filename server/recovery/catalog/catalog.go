@@ -45,6 +45,7 @@ type set struct {
 	host     *recovery.Host         // nil: the fleet has none of its name
 	policy   *recovery.BackupPolicy // nil: none is named
 	tier     int
+	tierAsks recovery.Level
 	asks     recovery.Level          // by the policy, or else by the tier
 	question string                  // digest of what L3 and L4 ask
 	needs    recovery.Level          // to satisfy both
@@ -164,7 +165,7 @@ func New(f recovery.Fleet) *Catalog {
 			}
 			s.needs = f.Asks(s.host)
 		}
-		s.asks = s.needs
+		s.tierAsks, s.asks = s.needs, s.needs
 		if s.policy != nil && s.policy.Level > recovery.L0 {
 			s.asks, s.needs = s.policy.Level, max(s.policy.Level, s.needs)
 		}

@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/blackstart-recovery/blackstart/server/recovery"
@@ -156,6 +158,43 @@ func (c *Catalog) Pending(now time.Time) []Pending {
 		}
 	}
 	return list
+}
+
+// A host waits for a check that could not be made as long as it has failed no more often, and is tried again so soon.
+const (
+	fewFails   = 2
+	soonEnough = 5 * time.Minute
+)
+
+// BeingVerified names the data sets, sorted, that a check is on its way for which may find a point to restore: one as far as the tier asks, which runs,
+// waits for its turn, follows on a bad newer point, or is soon tried again after no more than a few failures.
+func (c *Catalog) BeingVerified(now time.Time) []string {
+	found := map[string]bool{}
+	check := func(ref recovery.PointRef, level recovery.Level) {
+		r := c.readings[ref.Repository]
+		if level == recovery.L1 && r != nil && r.together() {
+			for _, s := range c.order { // one check reads the repository for all of them
+				if s.tierAsks <= recovery.L1 && slices.Contains(s.repositories(), ref.Repository) {
+					found[s.Name] = true
+				}
+			}
+			return
+		}
+		if s := c.sets[ref.DataSet]; s != nil && r != nil && s.tierAsks <= level {
+			found[s.Name] = true
+		}
+	}
+	for _, j := range c.open {
+		if j.Does == recovery.JobCheck && j.Parts < 2 {
+			check(j.Point, j.Level)
+		}
+	}
+	for _, o := range c.orders {
+		if o.fails <= fewFails && !o.until.After(now.Add(soonEnough)) {
+			check(o.point, o.level)
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
 }
 
 func plural(n int, what string) string {
