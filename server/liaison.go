@@ -31,10 +31,15 @@ type liaison struct {
 	about string                                      // the incident that was told
 	told  uint64                                      // the version of the catalog's points that it was told
 	wait  []string                                    // data sets that it was told are being verified
+
+	remind bool // it is to be told so again
 }
 
 // liaisonGap is the least time between two tellings: an incident changes hundreds of times a second.
 const liaisonGap = 200 * time.Millisecond
+
+// liaisonAgain is when the incident is told once more which checks are on their way: their agents may have fallen silent since.
+const liaisonAgain = time.Minute
 
 // run goes on until ctx ends.
 func (l *liaison) run(ctx context.Context) {
@@ -45,11 +50,18 @@ func (l *liaison) run(ctx context.Context) {
 		if err := errors.Join(l.tellBackups(ctx), l.tellIncident(ctx)); err != nil && ctx.Err() == nil && !errors.Is(err, coordinator.ErrStopped) {
 			l.log.Warn("incident and backups could not tell each other what they know", "error", err)
 		}
+		var again <-chan time.Time
+		if len(l.wait) > 0 {
+			again = time.After(liaisonAgain)
+		}
+		l.remind = false
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.incident.Done():
 			return
+		case <-again:
+			l.remind = true
 		case <-changes:
 		case _, ok := <-news:
 			if !ok {
@@ -130,7 +142,7 @@ func (l *liaison) tellIncident(ctx context.Context) error {
 			news = append(news, p)
 		}
 	}
-	if first || len(news) > 0 || !slices.Equal(wait, l.wait) {
+	if first || l.remind || len(news) > 0 || !slices.Equal(wait, l.wait) {
 		if err := l.incident.Do(ctx, l.about, "engine", recovery.Learnt{Points: news, Verifying: wait}); err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func waveZero(unverified []string) string {
 	if len(unverified) == 0 {
 		return "wave zero: nothing is left to check; backups list tells what was found"
 	}
-	return fmt.Sprintf("wave zero: %s without a restore point that is verified as far as is asked (%s); backups list tells how far the checks are",
+	return fmt.Sprintf("wave zero: %s without a restore point that is verified as far as is asked (%s); backups jobs tells how far the checks are",
 		plural(len(unverified), "data set"), named(unverified))
 }
 

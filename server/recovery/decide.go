@@ -35,7 +35,7 @@ func Decide(s *State, in Input, now time.Time) ([]Event, error) {
 	case Restarted:
 		return s.restarted(v, now), nil
 	case Learnt:
-		return s.learnt(v), nil
+		return s.learnt(v, now), nil
 	}
 	if s.over() {
 		return nil, refused("incident %s is %s: nothing in it can be changed any more", s.ID, s.Outcome)

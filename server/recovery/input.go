@@ -31,7 +31,7 @@ type CancelAttempt struct{ Host, Reason string }
 // Learnt brings what the catalog of backups knows by now of some points; what the incident knows already changes nothing.
 type Learnt struct {
 	Points    []RestorePoint
-	Verifying []string // every data set of which ordered checks are on their way
+	Verifying []string // every data set of which checks are on their way; those of an agent that has fallen silent do not count
 	Reason    string
 }
 

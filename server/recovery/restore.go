@@ -121,7 +121,7 @@ func (s *State) Unverified() []string {
 }
 
 // learnt takes from the catalog of backups what the incident does not know yet.
-func (s *State) learnt(v Learnt) []Event {
+func (s *State) learnt(v Learnt, now time.Time) []Event {
 	if s.over() || s.stock == nil {
 		return nil
 	}
@@ -132,7 +132,7 @@ func (s *State) learnt(v Learnt) []Event {
 		}
 	}
 	for _, name := range v.Verifying {
-		if s.stock.sets[name] != nil {
+		if d := s.stock.sets[name]; d != nil && s.heardLately(d.RunsOn(), now) {
 			e.Verifying = append(e.Verifying, name)
 		}
 	}
@@ -142,6 +142,15 @@ func (s *State) learnt(v Learnt) []Event {
 		return nil
 	}
 	return []Event{e}
+}
+
+// checkerPatience is how long a host waits for the checks of an agent that has fallen silent.
+const checkerPatience = 5 * time.Minute
+
+// heardLately reports whether a host's agent is connected, or was so a little while ago on the incident clock.
+func (s *State) heardLately(host string, now time.Time) bool {
+	v, ok := s.seen[host]
+	return ok && (v.Connected || s.clock(now).Sub(s.clock(v.At)) < checkerPatience)
 }
 
 // news reports whether Learn would take anything from a point that could matter: not that it was listed once more, and nothing of one that

@@ -247,3 +247,32 @@ func TestWhatIsWorthWaitingFor(t *testing.T) {
 		}
 	}
 }
+
+// A check goes on when its agent has lost its connection, and nobody can know whether it does when that is silent for long. No coordinator, no silence.
+func TestNobodyWaitsForASilentAgent(t *testing.T) {
+	x, h := unverified(t, nil)
+	x.fails(h, Failed)
+	still := Learnt{Verifying: []string{"h000-disk"}}
+	x.far["h000"].up = false
+	x.hear(Sighting{Host: "h000", Source: "agent"})
+	silent := x.now
+	x.advance(4 * time.Minute)
+	x.now = x.now.Add(time.Hour)
+	x.must(Restarted{Alive: x.now.Add(-time.Hour)})
+	x.must(still)
+	x.settle()
+	if h.Phase != Waiting {
+		t.Fatalf("%s of silence, of which no coordinator ran for an hour: it is %s: %s", x.now.Sub(silent), h.Phase, h.Reason)
+	}
+	x.advance(time.Minute)
+	x.must(still)
+	x.settle()
+	if h.Phase != NeedsHands {
+		t.Errorf("after five minutes of silence it is %s: %s", h.Phase, h.Reason)
+	}
+	x.far["h000"].up = true
+	x.hear(x.far["h000"].facts())
+	if events := x.must(still); len(events) != 1 || !slices.Equal(events[0].(*PointsLearnt).Verifying, still.Verifying) {
+		t.Errorf("when it is back: %+v", events)
+	}
+}
