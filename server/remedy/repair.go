@@ -338,6 +338,9 @@ func (a *attempt) broken(ctx context.Context, l *link, t *talk, err error) error
 
 // noShell is the end of a conversation that never began although the connection lives. t may be nil.
 func noShell(t *talk) *end {
+	if t != nil {
+		t.hearOut()
+	}
 	return &end{recovery.Failed, "no shell", "The host runs no shell for us" + heardInstead(t) + "; the user needs a POSIX shell and no forced command."}
 }
 

@@ -174,5 +174,10 @@ func (t *talk) line() (line []byte, whole bool, err error) {
 	}
 }
 
+// hearOut waits a moment for what the other side has said beside its words before it ended: that comes on a way of its own.
+func (t *talk) hearOut() {
+	_, _ = within(context.Background(), time.Second, t.part, func() (struct{}, error) { return struct{}{}, t.session.Wait() })
+}
+
 // part ends the conversation without waiting for the other side.
 func (t *talk) part() { _ = t.session.Close() }
